@@ -1,0 +1,1 @@
+"""The exam: task declarations, corpus readers, the mini suite, probe heads and metrics."""

@@ -1,0 +1,43 @@
+"""LibriSpeech for phoneme and speech recognition (superb-protocol 2.1, 2.2)."""
+
+from pathlib import Path
+
+from tasks.base import Item, Splits
+from tasks.corpora.findings import Findings
+
+PARTS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
+LAYOUT = (
+    f"LibriSpeech/{{{','.join(PARTS.values())}}}/<speaker>/<chapter>/<speaker>-<chapter>-<nnnn>.flac "
+    "and <speaker>-<chapter>.trans.txt"
+)
+
+
+def librispeech(root: Path) -> list[Splits]:
+    """The three parts of LibriSpeech under the corpora folder; labels are upper-case transcripts.
+
+    Raises CorpusError that names every folder missing, and transcripts and audio files that lack one another.
+    """
+    findings = Findings("LibriSpeech", root, LAYOUT)
+    splits = {name: _part(root / "LibriSpeech" / part, findings) for name, part in PARTS.items()}
+    findings.raise_if_any()
+    return [splits]
+
+
+def _part(folder: Path, findings: Findings) -> list[Item]:
+    if not findings.folder(folder):
+        return []
+    transcripts = {}
+    for path in sorted(folder.glob("*/*/*.trans.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            utterance, _, text = line.partition(" ")
+            if utterance:
+                transcripts[utterance] = text.strip().upper()
+    audio = {path.stem: path for path in folder.rglob("*.flac")}
+    findings.names(f"transcripts of {folder.name} without audio", transcripts.keys() - audio.keys())
+    findings.names(f"audio files of {folder.name} without transcript", audio.keys() - transcripts.keys())
+    if not audio and not transcripts:
+        findings.add(f"nothing in {folder.name}")
+    return [
+        Item(utterance, audio[utterance], transcripts[utterance])
+        for utterance in sorted(audio.keys() & transcripts.keys())
+    ]

@@ -1,0 +1,63 @@
+"""Many utterances to audio files, in parallel and the same every time."""
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.audio import write_audio
+from tasks.mini.acoustics import Scene, record
+from tasks.mini.espeak import Synthesiser, Voice
+
+SHARDS = 8  # fixed, whatever the number of workers: it decides which utterances share a process
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One file to make: where, the words, who says them, and where it is recorded; seed draws the noise.
+
+    samples: length of the file where it is fixed; the speech then starts at a random point and what overhangs is cut.
+    """
+
+    path: Path
+    text: str
+    voice: Voice
+    scene: Scene
+    seed: int
+    samples: int | None = None
+
+
+def render(utterances: Sequence[Utterance], workers: int = 2, done: Callable[[int], None] = lambda count: None) -> None:
+    """Synthesise and write every utterance; done(count) is called as each shard ends.
+
+    Each shard runs in a fresh process in a fixed order, because eSpeak NG carries state from one utterance to the
+    next: so the files do not depend on the number of workers.
+    """
+    shards = [list(utterances[i::SHARDS]) for i in range(SHARDS)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        futures = [pool.submit(_render_shard, shard) for shard in shards if shard]
+        for future in as_completed(futures):
+            done(future.result())
+
+
+def _render_shard(utterances: Sequence[Utterance]) -> int:
+    synthesiser = Synthesiser()
+    for utterance in utterances:
+        speech = synthesiser.speak(utterance.text, utterance.voice)
+        rng = np.random.default_rng(utterance.seed)
+        if utterance.samples is not None:
+            speech = _place(speech, utterance.samples, rng)
+        wave = record(speech, utterance.scene, rng)
+        write_audio(utterance.path, wave)
+    return len(utterances)
+
+
+def _place(speech: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    start = int(rng.integers(max(samples - len(speech), 0) + 1))
+    placed = np.zeros(samples, dtype=speech.dtype)
+    placed[start : start + len(speech)] = speech[:samples]
+    return placed

@@ -1,0 +1,25 @@
+"""Sizes and steps of the mini suite, all in one place; heads, losses and metrics are the official ones."""
+
+from typing import Any
+
+from tasks.base import ProbeSettings
+
+# Of harness.distill.DistillSettings; what is not named here is as published.
+MINI_DISTILLATION: dict[str, Any] = {"steps": 500, "batch_seconds": 12.0, "learning_rate": 3e-3}
+
+MINI_PROBES = {
+    "pr": ProbeSettings(steps=400, batch=16, learning_rates=(1e-2, 3e-3), eval_every=100),
+    "asr": ProbeSettings(
+        steps=300,
+        batch=16,
+        learning_rates=(3e-3,),
+        eval_every=100,
+        hidden=128,
+        recurrent=128,
+        layers=2,
+        dropout=0.2,
+    ),
+    "ks": ProbeSettings(steps=1000, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
+    "sid": ProbeSettings(steps=1000, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
+    "er": ProbeSettings(steps=500, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=50),
+}

@@ -1,0 +1,103 @@
+"""The audio door: formats, rates and channels that come in, and the files it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import resample_poly
+
+from tasks.audio import AudioError, num_samples, read_audio, write_audio
+
+
+def tone(rate: int, seconds: float = 0.5, frequency: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "step"),
+    [
+        ("a.wav", "PCM_16", 2**-15),
+        ("a.wav", "PCM_24", 2**-23),
+        ("a.wav", "FLOAT", 2**-24),
+        ("a.flac", "PCM_16", 2**-15),
+    ],
+)
+def test_sample_formats_come_in_at_their_own_level(tmp_path, name, subtype, step):
+    soundfile.write(tmp_path / name, tone(16_000), 16_000, subtype=subtype)
+    wave = read_audio(tmp_path / name)
+    assert wave.dtype == np.float32
+    assert np.abs(wave - tone(16_000)).max() <= step + 2**-24
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(16_000), tone(16_000, frequency=1000.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_other_rates_are_resampled(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate, subtype="FLOAT")
+    wave = read_audio(tmp_path / "a.wav")
+    assert len(wave) == num_samples(tmp_path / "a.wav") == 8_000
+    middle = slice(800, 7_200)  # filters differ at the ends
+    np.testing.assert_allclose(wave[middle], tone(16_000)[middle], atol=5e-3)
+    np.testing.assert_allclose(wave[middle], resample_poly(tone(rate), 16_000, rate)[middle], atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "rate", "expected"), [(16_001, 16_000, 16_001), (4_001, 8_000, 8_002), (100, 44_100, 37)]
+)
+def test_header_length_is_the_length_read(tmp_path, frames, rate, expected):
+    soundfile.write(tmp_path / "a.wav", np.zeros(frames), rate)
+    assert num_samples(tmp_path / "a.wav") == expected == len(read_audio(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_written_audio_is_read_back(tmp_path, suffix):
+    path = tmp_path / "new" / f"a.{suffix}"
+    write_audio(path, tone(16_000).astype(np.float32))
+    assert soundfile.info(path).samplerate == 16_000
+    assert soundfile.info(path).subtype == "PCM_16"
+    assert np.abs(read_audio(path) - tone(16_000)).max() <= 2**-15
+
+
+def refused(path: Path, reason: str) -> None:
+    with pytest.raises(AudioError, match=reason) as caught:
+        read_audio(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_absent_file_is_refused(tmp_path):
+    refused(tmp_path / "none.wav", "no such file")
+    with pytest.raises(AudioError, match="none.wav"):
+        num_samples(tmp_path / "none.wav")
+
+
+@pytest.mark.parametrize("content", [b"", b"not audio at all"])
+def test_file_that_is_not_audio_is_refused(tmp_path, content):
+    (tmp_path / "a.wav").write_bytes(content)
+    refused(tmp_path / "a.wav", "cannot read")
+
+
+def test_audio_without_samples_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
+    refused(tmp_path / "a.wav", "no samples")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a.flac", 0.5), ("a.wav", 0.001)])
+def test_truncated_file_is_refused(tmp_path, name, kept):
+    write_audio(tmp_path / name, tone(16_000))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(kept * len(content))])
+    refused(tmp_path / name, "cannot read")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    wave = tone(16_000)
+    wave[7] = value
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    refused(tmp_path / "a.wav", "not finite")
