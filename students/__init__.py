@@ -1,0 +1,1 @@
+"""The networks: encoder blocks, presets, teachers and upstream adapters, objectives, checkpoints."""

@@ -1,0 +1,100 @@
+"""Checkpoints that describe themselves: one safetensors file with its sizes, its history and its own hash."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from students.encoder import Dims, SpeechEncoder
+
+FILE_NAME = "model.safetensors"
+_FORMAT = "star-harness-1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file, what is wrong and what was expected."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself. name: the network's; history: how the weights came about."""
+
+    name: str
+    dims: Dims
+    exposes_input: bool
+    sha256: str
+    history: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path,
+    network: SpeechEncoder,
+    name: str,
+    exposes_input: bool,
+    history: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> CheckpointInfo:
+    """Write the network to folder/model.safetensors, atomically, and return what it says of itself."""
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in network.state_dict().items()}
+    dims = json.dumps(asdict(network.dims))
+    digest = _digest(tensors, dims)
+    metadata = {
+        "format": _FORMAT,
+        "name": name,
+        "dims": dims,
+        "exposes_input": json.dumps(exposes_input),
+        "sha256": digest,
+        "history": json.dumps(history),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{FILE_NAME}.partial"
+    save_file(tensors, partial, metadata)
+    partial.replace(folder / FILE_NAME)
+    return CheckpointInfo(name, network.dims, exposes_input, digest, history)
+
+
+def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
+    """The network, in eval mode and fp32, and what its file says of it; `path` is the folder or the file itself.
+
+    Raises CheckpointError if the file is absent, damaged, of another format, or does not match its own hash.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"no checkpoint at {path}: expected a folder that holds {FILE_NAME}")
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read checkpoint {file}: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        found = metadata.get("format", "none")
+        raise CheckpointError(f"checkpoint {file} has format {found}, expected {_FORMAT} (written by this harness)")
+    if _digest(tensors, metadata["dims"]) != metadata["sha256"]:
+        raise CheckpointError(f"checkpoint {file} does not match its own hash: the file is damaged, get it again")
+    stored = json.loads(metadata["dims"])
+    dims = Dims(**{**stored, "stem": tuple(tuple(conv) for conv in stored["stem"])})
+    network = SpeechEncoder(dims)
+    network.load_state_dict({key: value.float() for key, value in tensors.items()})
+    exposes_input, history = json.loads(metadata["exposes_input"]), json.loads(metadata["history"])
+    return network.eval(), CheckpointInfo(metadata["name"], dims, exposes_input, metadata["sha256"], history)
+
+
+def _digest(tensors: dict[str, Tensor], dims: str) -> str:
+    digest = hashlib.sha256(dims.encode())
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
+        digest.update(tensors[key].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def weights_hash(network: SpeechEncoder) -> str:
+    """The hash that a checkpoint of this network in fp32 would carry."""
+    tensors = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    return _digest(tensors, json.dumps(asdict(network.dims)))

@@ -1,0 +1,215 @@
+"""The HuBERT family of encoders: convolutional stem, positional convolution and transformer, from one set of blocks.
+
+Teacher and students differ in their Dims alone. Parameters carry Hugging Face's HuBERT names (model-zoo.md 5.3).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+STRIDE = 320  # samples at 16 kHz from one frame to the next
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The sizes of one encoder.
+
+    stem: (channels, kernel, stride) per convolution; only the first is normalised, over time and per channel.
+    projection: whether a linear layer takes the stem's last width to `width`; without it the two are equal.
+    Dropouts act in training only: hidden, attention, ffn, and input (on the input of the transformer).
+    """
+
+    stem: tuple[tuple[int, int, int], ...]
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+    pos_kernel: int = 128
+    pos_groups: int = 16
+    projection: bool = False
+    hidden_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    ffn_dropout: float = 0.0
+    input_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.width % self.heads:
+            problems.append(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.width % self.pos_groups:
+            problems.append(f"width {self.width} is not a multiple of pos_groups {self.pos_groups}")
+        if not self.projection and self.stem[-1][0] != self.width:
+            problems.append(f"stem ends at {self.stem[-1][0]} channels, width is {self.width}, and no projection")
+        if math.prod(stride for _, _, stride in self.stem) != STRIDE:
+            problems.append(f"stem strides multiply to other than {STRIDE}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of an utterance of so many samples (model-zoo.md 1)."""
+        for _, kernel, stride in self.stem:
+            samples = (samples - kernel) // stride + 1
+        return max(samples, 0)
+
+
+class Stem(nn.Module):
+    """Strided convolutions with GELU: waveforms (batch, samples) to features (batch, frames, channels)."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        widths = [1] + [channels for channels, _, _ in dims.stem]
+        self.conv_layers = nn.ModuleList()
+        for (channels, kernel, stride), before in zip(dims.stem, widths, strict=False):
+            block = nn.Module()
+            block.conv = nn.Conv1d(before, channels, kernel, stride, bias=False)
+            self.conv_layers.append(block)
+        first = dims.stem[0][0]
+        self.conv_layers[0].layer_norm = nn.GroupNorm(first, first)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        x = waves[:, None]
+        for index, block in enumerate(self.conv_layers):
+            x = block.conv(x)
+            x = F.gelu(block.layer_norm(x) if index == 0 else x)
+        return x.transpose(1, 2)
+
+
+class FeatureProjection(nn.Module):
+    """LayerNorm of the stem's output, then a linear layer where the widths differ."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(dims.stem[-1][0])
+        self.projection = nn.Linear(dims.stem[-1][0], dims.width) if dims.projection else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projection(self.layer_norm(x))
+
+
+class PositionalConvolution(nn.Module):
+    """Grouped convolution over time with weight norm, GELU after it; one frame too many is cut from even kernels."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        kernel = dims.pos_kernel
+        conv = nn.Conv1d(dims.width, dims.width, kernel, padding=kernel // 2, groups=dims.pos_groups)
+        nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * dims.width)))
+        nn.init.zeros_(conv.bias)
+        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.conv(x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; keep (batch, 1, 1, frames) is true where a frame may be looked at."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.heads, self.dropout = dims.heads, dims.attention_dropout
+        self.q_proj, self.k_proj = nn.Linear(dims.width, dims.width), nn.Linear(dims.width, dims.width)
+        self.v_proj, self.out_proj = nn.Linear(dims.width, dims.width), nn.Linear(dims.width, dims.width)
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        def split(y: Tensor) -> Tensor:
+            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(dims.width, dims.ffn)
+        self.output_dense = nn.Linear(dims.ffn, dims.width)
+        self.dropout = nn.Dropout(dims.ffn_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output_dense(self.dropout(F.gelu(self.intermediate_dense(x))))
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer: x = LN(x + attention(x)); x = LN(x + ffn(x))."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.attention, self.feed_forward = Attention(dims), FeedForward(dims)
+        self.layer_norm, self.final_layer_norm = nn.LayerNorm(dims.width), nn.LayerNorm(dims.width)
+        self.dropout = nn.Dropout(dims.hidden_dropout)
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        x = self.layer_norm(x + self.dropout(self.attention(x, keep)))
+        return self.final_layer_norm(x + self.dropout(self.feed_forward(x)))
+
+
+class Transformer(nn.Module):
+    """Positional convolution, LayerNorm and layers: features (batch, frames, width) to layers + 1 states."""
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.pos_conv_embed = PositionalConvolution(dims)
+        self.layer_norm = nn.LayerNorm(dims.width)
+        self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.layers))
+        self.dropout = nn.Dropout(dims.hidden_dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        padded = not bool(valid.all())
+        if padded:
+            x = x * valid[..., None]  # padding must not reach valid frames through the positional convolution
+        keep = valid[:, None, None] if padded else None
+        states = [self.layer_norm(x + self.pos_conv_embed(x))]
+        x = self.dropout(states[0])
+        for layer in self.layers:
+            x = layer(x, keep)
+            states.append(x)
+        return states
+
+
+class SpeechEncoder(nn.Module):
+    """A HuBERT-like encoder.
+
+    Call with waveforms (batch, samples) at 16 kHz, zero-padded on the right, and lengths (batch,) in samples. Returns
+    the states, a list of layers + 1 tensors (batch, frames, width), and their valid lengths (batch,) in frames. State
+    0 is the input of the first layer, after positional convolution and LayerNorm; state l is the output of layer l.
+    Padding never touches a valid frame: the stem, whose group norm sees the whole time axis, runs on each utterance
+    alone where lengths differ. Frames past an utterance's length hold meaningless values.
+    """
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.dims = dims
+        self.feature_extractor = Stem(dims)
+        self.feature_projection = FeatureProjection(dims)
+        self.input_dropout = nn.Dropout(dims.input_dropout)
+        self.encoder = Transformer(dims)
+        self.apply(_initialise)
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        sizes = lengths.tolist()
+        if len(set(sizes)) == 1:
+            features = self.feature_extractor(waves[:, : sizes[0]])
+        else:
+            alone = [self.feature_extractor(wave[None, :size])[0] for wave, size in zip(waves, sizes, strict=True)]
+            features = pad_sequence(alone, batch_first=True)
+        frames = torch.tensor([self.dims.frames(size) for size in sizes], device=waves.device)
+        x = self.input_dropout(self.feature_projection(features))
+        return self.encoder(x, frames), frames
+
+
+def _initialise(module: nn.Module) -> None:
+    """fairseq's initialisation: normal(0, 0.02) for linear layers, He for the stem (whose convolutions lack a bias)."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv1d) and module.bias is None:
+        nn.init.kaiming_normal_(module.weight)

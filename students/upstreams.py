@@ -1,0 +1,102 @@
+"""Upstreams: anything that turns waveforms into hidden states, frozen, behind one small contract."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from students.checkpoints import load_checkpoint, weights_hash
+from students.encoder import STRIDE, Dims, SpeechEncoder
+from students.presets import STUDENTS, Size
+
+MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
+States = tuple[list[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A frozen front end.
+
+    Call with waveforms (batch, samples) at 16 kHz, zero-padded, and lengths (batch,) in samples; returns the states,
+    a list of (batch, frames, dim), and their lengths (batch,) in frames. No gradient flows. kind is "fbank",
+    "teacher", "random" or "student"; states names what each entry of the list is; fingerprint identifies the weights.
+    """
+
+    name: str
+    kind: str
+    dim: int
+    stride: int
+    states: tuple[str, ...]
+    fingerprint: str
+    compute: Callable[[Tensor, Tensor], States]
+    network: SpeechEncoder | None = None
+
+    def __call__(self, waves: Tensor, lengths: Tensor) -> States:
+        with torch.no_grad():
+            return self.compute(waves, lengths)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters; 0 for a front end that has none."""
+        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def dims(self) -> Dims | None:
+        """The network's sizes, None for a front end without a network."""
+        return None if self.network is None else self.network.dims
+
+
+def from_network(name: str, kind: str, network: SpeechEncoder, exposes_input: bool) -> Upstream:
+    """An encoder as an upstream, put into eval mode; state 0 is left out unless `exposes_input`."""
+    network.eval().requires_grad_(False)
+    first = 0 if exposes_input else 1
+
+    def compute(waves: Tensor, lengths: Tensor) -> States:
+        states, frames = network(waves, lengths)
+        return states[first:], frames
+
+    names = ("input of layer 1", *(f"output of layer {i + 1}" for i in range(network.dims.layers)))[first:]
+    return Upstream(name, kind, network.dims.width, STRIDE, names, weights_hash(network), compute, network)
+
+
+def from_checkpoint(path: Path, kind: str, name: str | None = None) -> Upstream:
+    """A checkpoint of this harness as an upstream. Raises CheckpointError if it cannot be used."""
+    network, info = load_checkpoint(path)
+    return from_network(name or info.name, kind, network, info.exposes_input)
+
+
+def mini_teacher() -> Upstream:
+    """mini-hubert, the small HuBERT that ships with the project."""
+    return from_checkpoint(MINI_TEACHER, "teacher")
+
+
+def untrained(student: str, size: Size, seed: int) -> Upstream:
+    """The control `random:NAME`: a student's network with random weights."""
+    preset = STUDENTS[student]()
+    torch.manual_seed(seed)
+    return from_network(f"random:{student}", "random", SpeechEncoder(preset.dims(size)), preset.exposes_input)
+
+
+def fbank() -> Upstream:
+    """s3prl's baseline front end: 80 log mel energies every 10 ms (Kaldi's), first and second differences over 5
+    frames, each dimension normalised to zero mean and unit variance over the utterance: 240 dimensions."""
+
+    def compute(waves: Tensor, lengths: Tensor) -> States:
+        features = [_fbank(wave[:size]) for wave, size in zip(waves, lengths.tolist(), strict=True)]
+        frames = torch.tensor([len(feature) for feature in features])
+        return [pad_sequence(features, batch_first=True)], frames
+
+    return Upstream("fbank", "fbank", 240, 160, ("log mel filterbank",), "kaldi-80-delta2-cmvn", compute)
+
+
+def _fbank(wave: Tensor) -> Tensor:
+    from torchaudio.compliance import kaldi
+    from torchaudio.functional import compute_deltas
+
+    static = kaldi.fbank(wave[None], num_mel_bins=80, frame_length=25.0, frame_shift=10.0)
+    first = compute_deltas(static.T).T
+    full = torch.cat([static, first, compute_deltas(first.T).T], dim=1)
+    return (full - full.mean(0)) / (full.std(0) + 1e-10)
