@@ -1,0 +1,1 @@
+"""The paper: result records, published numbers, aggregate scores, tables and figures."""

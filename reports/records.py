@@ -1,0 +1,169 @@
+"""Result records: one JSON file per upstream, task and seed, with the predictions beside it."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import quote
+
+SCHEMA_VERSION = 1
+
+
+class RecordError(ValueError):
+    """A record that cannot be written, read or compared; the message names the file or the record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The result of one upstream on one task with one seed, and all that is needed to obtain it again.
+
+    value, stderr, dev_value: percent; value is None when the cell failed, and `skipped` then says why. n_examples:
+    scored, of n_total in the split. parameters, macs: of the upstream, macs (multiply-accumulates) counted as
+    `macs_convention` says. learning_rate: selected on dev out of learning_rates. data_fingerprint: hash of what was
+    scored. started_at: ISO 8601, UTC. seconds: by phase. deviations: from the official settings. predictions: name of
+    the JSON-lines file beside the record, one line an example.
+
+    Raises RecordError for a value of the wrong type or a number that is not finite.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    upstream: str
+    upstream_kind: Literal["student", "teacher", "random", "fbank"]
+    checkpoint_sha256: str | None
+    teacher: str | None
+    task: str
+    task_version: int
+    split: str
+    metric: str
+    value: float | None
+    higher_is_better: bool
+    stderr: float | None
+    stderr_method: str | None
+    n_examples: int
+    n_total: int
+    suite: Literal["mini", "superb"]
+    synthetic: bool
+    seed: int
+    parameters: int | None
+    macs: int | None
+    macs_convention: str | None
+    config_hash: str
+    config: dict[str, Any]
+    learning_rate: float | None
+    learning_rates: list[float]
+    dev_value: float | None
+    data_fingerprint: str
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+    started_at: str
+    seconds: dict[str, float]
+    deviations: list[str]
+    skipped: list[str]
+    predictions: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _fits(value, field.type):
+                raise RecordError(f"{field.name} is {value!r}; expected {_spell(field.type)}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RecordError(f"{field.name} is {value}; expected a finite number, or None and why in `skipped`")
+        if self.schema_version != SCHEMA_VERSION:
+            raise RecordError(f"schema_version is {self.schema_version}; expected {SCHEMA_VERSION}")
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The record as a dictionary of plain values, keys in the order of the class; None becomes null in JSON."""
+    return asdict(record)
+
+
+def write_record(folder: Path, record: Record, predictions: Sequence[Mapping[str, Any]] | None) -> Path:
+    """Write `<upstream>.<task>.seed<seed>.json`, its predictions first, and return the record's path.
+
+    Characters other than letters, digits and `_.-~` are percent-encoded in the name. Each file appears whole or not
+    at all. Raises RecordError, before anything is written, for a value that JSON cannot hold.
+    """
+    name = f"{quote(record.upstream, safe='')}.{quote(record.task, safe='')}.seed{record.seed}"
+    path, beside = folder / f"{name}.json", folder / f"{name}.jsonl"
+    record = replace(record, predictions=None if predictions is None else beside.name)
+    try:
+        text = json.dumps(to_json(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n" for line in predictions or ()]
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"record {name}: {error}; expected plain finite numbers, strings, lists and dicts") from error
+    if predictions is None:
+        beside.unlink(missing_ok=True)
+    else:
+        write_text(beside, "".join(lines))
+    write_text(path, text)
+    return path
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read every record of a folder, in the order of the file names; other files are left alone.
+
+    Raises RecordError, naming the file, for bad JSON, another schema version, unknown or missing keys, a value of the
+    wrong type or a non-finite one.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"no folder {folder}; expected the records of a run: start one with `harness run`")
+    return [_read(path) for path in sorted(folder.glob("*.seed*.json"))]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file so that a crash leaves the old file or the new one, never a part; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Record:
+    cure = "restore the file, or delete it and run the task again"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except ValueError as error:
+        raise RecordError(f"{path}: not a JSON file ({error}); {cure}") from error
+    if not isinstance(values, dict):
+        raise RecordError(f"{path}: holds a {type(values).__name__}; expected one record; {cure}")
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RecordError(f"{path}: schema_version is {version!r}; expected {SCHEMA_VERSION}: run the task again")
+    expected = {field.name for field in fields(Record)}
+    problems = [f"unknown key {key!r}" for key in values if key not in expected]
+    problems += [f"missing key {key!r}" for key in sorted(expected - values.keys())]
+    if problems:
+        raise RecordError(f"{path}: {', '.join(problems)}; {cure}")
+    try:
+        return Record(**values)
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}; {cure}") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else [hint])]
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int))
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
