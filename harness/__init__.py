@@ -1,0 +1,1 @@
+"""The machine: command line, plan, distillation, probes, features and counting."""

@@ -1,0 +1,235 @@
+"""The command line: parses, calls, prints. Nothing heavy is imported before a command needs it.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 wrong usage or unusable input.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.config import OBJECTIVE_NAMES, TEACHER_NAMES, RunSettings, UsageError, unknown
+
+if TYPE_CHECKING:
+    from reports.tables import Table
+
+# Errors whose message is written for the user: a module that was not loaded cannot have raised its own.
+EXPECTED = (
+    ("tasks.base", "CorpusError"),
+    ("tasks.audio", "AudioError"),
+    ("students.checkpoints", "CheckpointError"),
+    ("reports.records", "RecordError"),
+    ("harness.features", "TooManyBadFiles"),
+    ("harness.distill", "DistillationError"),
+    ("harness.complexity", "ComplexityError"),
+)
+
+
+class Cli(click.Group):
+    """A group whose expected failures are one clear line each and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; print the errors that name their own cure."""
+        try:
+            return super().invoke(ctx)
+        except (UsageError, OSError) as error:
+            problem: Exception = error
+        except Exception as error:
+            if not isinstance(error, _expected()):
+                raise
+            problem = error
+        for line in str(problem).splitlines():
+            click.echo(f"Error: {line}", err=True)
+        ctx.exit(2)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    return tuple(getattr(sys.modules[module], name) for module, name in EXPECTED if module in sys.modules)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="star-harness", prog_name="harness")
+def main() -> None:
+    """Distil small speech models with STaR, measure them on SUPERB tasks, and show the table.
+
+    \b
+    harness run --student starhubert             the whole job on the mini suite, about five minutes
+    harness run --student starhubert --dry-run   what it would do, and for how long
+    harness list students                        what there is
+    """
+
+
+@main.command()
+@click.option("--student", required=True, help="Network to distil: `harness list students`.")
+@click.option("--teacher", default=TEACHER_NAMES[0], show_default=True, help="Frozen model to learn from.")
+@click.option("--objective", default="star", show_default=True, help="What the student matches.")
+@click.option("--suite", type=click.Choice(["mini"]), default="mini", show_default=True, help="Corpora to use.")
+@click.option("--tasks", default="pr,asr,ks,sid,er", show_default=True, help="Comma-separated task names.")
+@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the suite; default: the user's cache.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with an estimate and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
+def run(dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Distil a student, evaluate it beside its controls, count it, and show the table.
+
+    The same command on the same folder goes on where it stopped: finished results are kept.
+
+    \b
+    harness run --student starhubert
+    harness run --student starhubert --seed 1 --out runs/second
+    harness run --student starhubert --tasks ks,sid --objective layer-wise-tgm
+    """
+    out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
+    tasks = tuple(name.strip() for name in options.pop("tasks").split(",") if name.strip())
+    settings = RunSettings(out=out, tasks=tasks, **options)
+    from harness.plan import plan
+
+    if dry_run:
+        _print_table(_plan_table(plan(settings)))
+        return
+    from harness.progress import Stages
+    from harness.run import execute
+
+    records = execute(settings, Stages())
+    if as_json:
+        _print_records(records)
+        return
+    from reports.tables import measured_table, plain_table, published_table
+
+    counts = json.loads((settings.out / "counts.json").read_text(encoding="utf-8"))
+    _print_table(published_table())
+    _print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
+    _print_table(measured_table(records))
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal", show_default=True)
+def report(runs: tuple[Path, ...], form: str) -> None:
+    """Show the records of one or more runs; several seeds of one upstream become mean and spread.
+
+    \b
+    harness report runs/starhubert-mini-seed0
+    harness report runs/starhubert-mini-seed* --format markdown
+    harness report runs/starhubert-mini-seed0 --format json
+    """
+    from reports.records import read_records
+    from reports.render import markdown
+    from reports.tables import measured_table
+
+    missing = [str(folder) for folder in runs if not (folder / "records").is_dir()]
+    if missing:
+        raise UsageError(f"no run in {', '.join(missing)}: expected a folder that `harness run --out` has written")
+    records = [record for folder in runs for record in read_records(folder / "records")]
+    if form == "json":
+        _print_records(records)
+    elif form == "markdown":
+        click.echo(markdown([measured_table(records)]))
+    else:
+        _print_table(measured_table(records))
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--size", type=click.Choice(["paper", "mini"]), default="paper", show_default=True)
+@click.option("--verify", is_flag=True, help="Trace the network with fvcore too and demand equality (minutes).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def count(names: tuple[str, ...], size: str, verify: bool, as_json: bool) -> None:
+    """Parameters and MACs over the 32 profiling utterances in four buckets.
+
+    \b
+    harness count starhubert hubert
+    harness count starhubert --verify
+    """
+    from harness.complexity import PROFILING_SAMPLES
+    from harness.counting import NETWORKS, count_rows
+    from harness.progress import Stages
+    from reports.tables import plain_table
+
+    problems = [unknown("network", name, tuple(NETWORKS)) for name in names]
+    if any(problems):
+        raise UsageError("\n".join(problem for problem in problems if problem))
+    buckets = tuple(PROFILING_SAMPLES) if verify else ()
+    rows = count_rows([(name, size, buckets) for name in names], Stages())
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(plain_table("Parameters and MACs over the 32 profiling utterances", rows))
+
+
+@main.command()
+@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "html", "csv", "latex"]), default="terminal", show_default=True)
+def published(form: str) -> None:
+    """The published results with Overall and Generalizability recomputed.
+
+    \b
+    harness published
+    harness published --format csv
+    """
+    from reports import render
+    from reports.tables import published_table
+
+    table = published_table()
+    if form == "terminal":
+        _print_table(table)
+        return
+    writers = {
+        "markdown": lambda: render.markdown([table]),
+        "html": lambda: render.html(table.title, [table]),
+        "csv": lambda: render.comma_separated(table),
+        "latex": lambda: render.latex(table),
+    }
+    click.echo(writers[form]())
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["students", "teachers", "objectives", "tasks", "networks"]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def list_(what: str, as_json: bool) -> None:
+    """What there is: students, teachers, objectives or tasks, one name a line."""
+    from students.presets import STUDENTS
+    from tasks.registry import TASKS
+
+    names = {"students": tuple(STUDENTS), "teachers": TEACHER_NAMES, "objectives": OBJECTIVE_NAMES, "tasks": TASKS}
+    click.echo(json.dumps(names[what]) if as_json else "\n".join(names[what]))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini-hubert"), show_default=True)
+def pretrain(out: Path) -> None:
+    """Pretrain mini-hubert, the mini suite's teacher, from synthetic speech (about two hours on two cores).
+
+    A killed run goes on from its last checkpoint when the command is given again.
+    """
+    from harness.pretrain import pretrain_to
+    from harness.progress import Stages
+
+    click.echo(f"Checkpoint: {pretrain_to(out, Stages())}")
+
+
+def _print_table(table: "Table") -> None:
+    from rich.console import Console
+
+    from reports.render import terminal
+
+    terminal(table, Console())
+
+
+def _print_records(records: list[Any]) -> None:
+    from reports.records import to_json
+
+    click.echo(json.dumps([to_json(record) for record in records], indent=2))
+
+
+def _plan_table(stages: list[Any]) -> "Table":
+    from reports.tables import plain_table
+
+    rows = [{"stage": stage.stage, "what": stage.what, "about": f"{stage.seconds} s"} for stage in stages]
+    total = sum(stage.seconds for stage in stages)
+    rows.append({"stage": "in all", "what": "on two CPU cores", "about": f"{total // 60} min {total % 60} s"})
+    return plain_table("Plan (nothing is done yet)", rows)
