@@ -70,7 +70,9 @@ def main() -> None:
 @click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the suite; default: the user's cache.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
 def run(dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -109,7 +111,9 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal", show_default=True
+)
 def report(runs: tuple[Path, ...], form: str) -> None:
     """Show the records of one or more runs; several seeds of one upstream become mean and spread.
 
@@ -163,7 +167,13 @@ def count(names: tuple[str, ...], size: str, verify: bool, as_json: bool) -> Non
 
 
 @main.command()
-@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "html", "csv", "latex"]), default="terminal", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "markdown", "html", "csv", "latex"]),
+    default="terminal",
+    show_default=True,
+)
 def published(form: str) -> None:
     """The published results with Overall and Generalizability recomputed.
 

@@ -63,8 +63,7 @@ def evaluate(
     items = sum(len(part) for fold in folds for part in fold.values())
     with stages.stage(f"{upstream.name} {task.name}", items + len(folds) * settings.steps) as advance:
         results = [
-            run_fold(task, fold, extractor, settings, context.seed + index, advance)
-            for index, fold in enumerate(folds)
+            run_fold(task, fold, extractor, settings, context.seed + index, advance) for index, fold in enumerate(folds)
         ]
     predictions = [
         prediction | ({"fold": index + 1} if len(folds) > 1 else {})

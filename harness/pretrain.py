@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ CROP_SAMPLES = CROP_FRAMES * FRAME + RECEPTIVE_FIELD - FRAME
 class PretrainSettings:
     """Everything that decides the result; times are for two CPU cores with bf16 units."""
 
-    corpus: PretrainingCorpus = PretrainingCorpus()
+    corpus: PretrainingCorpus = field(default_factory=PretrainingCorpus)
     units: tuple[int, int] = (100, 250)
     steps: tuple[int, int] = (1200, 3200)
     target_layer: int = 4  # of the first model; clustered for the second iteration
@@ -189,7 +189,7 @@ def _mfcc(wave: np.ndarray) -> np.ndarray:
 
 def _layer_features(model: nn.Module, layer: int) -> Callable[[np.ndarray], np.ndarray]:
     """The given layer's output (frames, 192) of one utterance, in eval mode without masking."""
-    encoder = model.eval().wav2vec2
+    encoder: Any = model.eval().wav2vec2
 
     @torch.inference_mode()
     def features(wave: np.ndarray) -> np.ndarray:
@@ -271,8 +271,11 @@ def to_encoder(model: nn.Module) -> SpeechEncoder:
     """The pretrained network without its prediction head and mask vector, in our own blocks, in eval mode."""
     encoder = SpeechEncoder(hubert().mini)
     renamed = {}
-    for key, value in model.wav2vec2.state_dict().items():
-        key = key.replace("encoder.transformer.", "encoder.").replace("encoder.feature_projection.", "feature_projection.")
+    pretrained: Any = model.wav2vec2
+    for key, value in pretrained.state_dict().items():
+        key = key.replace("encoder.transformer.", "encoder.").replace(
+            "encoder.feature_projection.", "feature_projection."
+        )
         renamed[key] = value
     encoder.load_state_dict(renamed)
     return encoder.eval()

@@ -56,25 +56,34 @@ class Dims:
         return max(samples, 0)
 
 
+class ConvolutionBlock(nn.Module):
+    """One strided convolution without bias, per-channel norm over time where asked for, GELU."""
+
+    def __init__(self, before: int, convolution: tuple[int, int, int], normalised: bool) -> None:
+        super().__init__()
+        channels, kernel, stride = convolution
+        self.conv = nn.Conv1d(before, channels, kernel, stride, bias=False)
+        self.layer_norm = nn.GroupNorm(channels, channels) if normalised else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.layer_norm(self.conv(x)))
+
+
 class Stem(nn.Module):
-    """Strided convolutions with GELU: waveforms (batch, samples) to features (batch, frames, channels)."""
+    """Strided convolutions: waveforms (batch, samples) to features (batch, frames, channels)."""
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()
         widths = [1] + [channels for channels, _, _ in dims.stem]
-        self.conv_layers = nn.ModuleList()
-        for (channels, kernel, stride), before in zip(dims.stem, widths, strict=False):
-            block = nn.Module()
-            block.conv = nn.Conv1d(before, channels, kernel, stride, bias=False)
-            self.conv_layers.append(block)
-        first = dims.stem[0][0]
-        self.conv_layers[0].layer_norm = nn.GroupNorm(first, first)
+        self.conv_layers = nn.ModuleList(
+            ConvolutionBlock(before, convolution, normalised=index == 0)
+            for index, (before, convolution) in enumerate(zip(widths, dims.stem, strict=False))
+        )
 
     def forward(self, waves: Tensor) -> Tensor:
         x = waves[:, None]
-        for index, block in enumerate(self.conv_layers):
-            x = block.conv(x)
-            x = F.gelu(block.layer_norm(x) if index == 0 else x)
+        for block in self.conv_layers:
+            x = block(x)
         return x.transpose(1, 2)
 
 
@@ -98,6 +107,7 @@ class PositionalConvolution(nn.Module):
         kernel = dims.pos_kernel
         conv = nn.Conv1d(dims.width, dims.width, kernel, padding=kernel // 2, groups=dims.pos_groups)
         nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * dims.width)))
+        assert conv.bias is not None
         nn.init.zeros_(conv.bias)
         self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
 

@@ -54,9 +54,7 @@ def hubert() -> Preset:
     return Preset(
         name="hubert",
         paper=Dims(wide_stem(512), width=768, layers=12, heads=12, ffn=3072, projection=True),
-        mini=Dims(
-            wide_stem(128), width=192, layers=6, heads=3, ffn=768, pos_kernel=32, pos_groups=4, projection=True
-        ),
+        mini=Dims(wide_stem(128), width=192, layers=6, heads=3, ffn=768, pos_kernel=32, pos_groups=4, projection=True),
         exposes_input=True,
         fused_attention=True,
     )

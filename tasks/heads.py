@@ -5,6 +5,7 @@ frozen hidden states; every head owns one layer weight per state, softmax-normal
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class LinearGrid(Grid):
     def forward(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.weighted_sum(states)
         for depth in range(2):
-            x = _affine(x, [head[depth] for head in self.heads])
+            x = _affine(x, [cast(nn.Linear, head.get_submodule(str(depth))) for head in self.heads])
         return x
 
 

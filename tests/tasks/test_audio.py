@@ -72,7 +72,7 @@ def refused(path: Path, reason: str) -> None:
 
 def test_absent_file_is_refused(tmp_path):
     refused(tmp_path / "none.wav", "no such file")
-    with pytest.raises(AudioError, match="none.wav"):
+    with pytest.raises(AudioError, match=r"none.wav"):
         num_samples(tmp_path / "none.wav")
 
 

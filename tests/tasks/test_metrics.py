@@ -1,7 +1,7 @@
 """Scores by hand, against an obvious edit distance and against textbook standard errors."""
 
 import random
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tasks.metrics import accuracy, bootstrap_stderr, error_rate, errors_and_cou
 def edits(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> int:
     """Levenshtein distance by its definition."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def distance(i: int, j: int) -> int:
         if not i or not j:
             return i + j

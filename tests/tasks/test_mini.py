@@ -1,5 +1,6 @@
 """The mini suite: what it says, how it sounds, that it repeats to the byte, and that the official readers read it."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -66,9 +67,7 @@ def test_sentences_keep_their_length_and_vary():
 
 def test_articles_follow_the_sound_of_the_next_word():
     rng = np.random.default_rng(1)
-    pairs = [
-        pair for _ in range(500) for tokens in [sentence(rng).split()] for pair in zip(tokens, tokens[1:], strict=False)
-    ]
+    pairs = [pair for _ in range(500) for tokens in [sentence(rng).split()] for pair in itertools.pairwise(tokens)]
     articles = [(first, second) for first, second in pairs if first in ("a", "an")]
     assert len(articles) > 100
     for article, word in articles:
@@ -190,7 +189,9 @@ def test_emotions_are_read_back(tiny):
     folds = iemocap(tiny)
     # nine turns a session: neu ang sad hap exc neu ang sad fru, of which fru is dropped; 32 x 0.8 = 25.6
     assert [[len(fold[part]) for part in ("train", "dev", "test")] for fold in folds] == [[25, 7, 8]] * 5
-    assert all(Counter(item.label for item in fold["test"]) == dict(neu=2, ang=2, sad=2, hap=2) for fold in folds)
+    assert all(
+        Counter(item.label for item in fold["test"]) == {"neu": 2, "ang": 2, "sad": 2, "hap": 2} for fold in folds
+    )
 
 
 def test_full_plan_has_speakers_enough_and_no_sentence_twice(tmp_path):
@@ -275,7 +276,7 @@ def test_a_suite_finished_meanwhile_by_another_process_is_kept(monkeypatch, tmp_
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(CorpusError, match="no finished mini suite.*Delete that folder or give an empty one"):
+    with pytest.raises(CorpusError, match=r"no finished mini suite.*Delete that folder or give an empty one"):
         ensure_suite(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
