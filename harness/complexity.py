@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from students.encoder import Dims
+    from students.dims import Dims
 
 CONVENTION = "strict"
 

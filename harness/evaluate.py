@@ -72,40 +72,52 @@ def evaluate(
     ]
     rates = {result.learning_rate for result in results}
     record = Record(
+        **_shared(context),
+        **_declared(task, settings),
+        **facts,
         upstream=upstream.name,
         upstream_kind=upstream.kind,  # type: ignore[arg-type]
         checkpoint_sha256=upstream.fingerprint if upstream.network else None,
-        task=task.name,
-        task_version=task.version,
-        split="test",
-        metric=task.metric,
         value=fmean(result.score for result in results),
-        higher_is_better=task.higher_is_better,
         stderr=_stderr(task, predictions, context.seed),
         stderr_method="bootstrap over utterances, 1000 draws",
         n_examples=len(predictions),
         n_total=sum(len(fold["test"]) for fold in folds),
-        suite=context.suite,  # type: ignore[arg-type]
-        synthetic=context.suite == "mini",
-        seed=context.seed,
         config_hash=provenance.config_hash(config),
         config=config | {"folds": [_fold_facts(result) for result in results]},
         learning_rate=rates.pop() if len(rates) == 1 else None,
-        learning_rates=list(settings.learning_rates),
         dev_value=fmean(result.dev_score for result in results),
-        data_fingerprint=context.data_fingerprint,
-        commit=context.commit,
-        dirty=context.dirty,
-        versions=context.versions,
-        device=context.device,
         started_at=started_at,
         seconds={key: round(sum(r.seconds[key] for r in results), 3) for key in results[0].seconds},
-        deviations=deviations(task, settings),
         skipped=sorted({name for result in results for name in result.skipped}),
-        **facts,
     )
     write_record(context.folder, record, predictions)
     return record
+
+
+def _shared(context: Context) -> dict[str, Any]:
+    return {
+        "suite": context.suite,
+        "synthetic": context.suite == "mini",
+        "seed": context.seed,
+        "data_fingerprint": context.data_fingerprint,
+        "commit": context.commit,
+        "dirty": context.dirty,
+        "versions": context.versions,
+        "device": context.device,
+    }
+
+
+def _declared(task: Task, settings: ProbeSettings) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "split": "test",
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "learning_rates": list(settings.learning_rates),
+        "deviations": deviations(task, settings),
+    }
 
 
 def deviations(task: Task, settings: ProbeSettings) -> list[str]:

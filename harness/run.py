@@ -16,7 +16,7 @@ from harness.progress import Stages
 from reports.figures import distillation_figure
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
-from reports.tables import overall_scores
+from reports.tables import overall_scores, suite_label
 from students.checkpoints import FILE_NAME, save_checkpoint
 from students.presets import STUDENTS
 from students.upstreams import Upstream, fbank, from_checkpoint, mini_teacher, untrained
@@ -181,7 +181,7 @@ def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> No
         figure = out / "report.png"
         sizes = {record.upstream: record.parameters or 0 for record in records}
         overall = overall_scores(records)
-        distillation_figure(curve, [(name, sizes[name], overall[name]) for name in sizes], figure)
+        distillation_figure(curve, [(name, sizes[name], overall[name]) for name in sizes], figure, suite_label(records))
         settings, seconds = run.resolved(), run.stages.seconds
         write_report(out, RunReport(records, counts, curve, settings, seconds, figure))
         advance(1)

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from students.encoder import Dims, SpeechEncoder
+from students.dims import Dims
+from students.encoder import SpeechEncoder
 
 FILE_NAME = "model.safetensors"
 _FORMAT = "star-harness-1"

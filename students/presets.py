@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from students.encoder import Dims
+from students.dims import Dims
 
 Size = str  # "paper" or "mini"
 

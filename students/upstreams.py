@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from students.checkpoints import load_checkpoint, weights_hash
-from students.encoder import STRIDE, Dims, SpeechEncoder
+from students.dims import STRIDE, Dims
+from students.encoder import SpeechEncoder
 from students.presets import STUDENTS, Size
 
 MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"

@@ -5,21 +5,21 @@ from typing import Any
 from tasks.base import ProbeSettings
 
 # Of harness.distill.DistillSettings; what is not named here is as published.
-MINI_DISTILLATION: dict[str, Any] = {"steps": 500, "batch_seconds": 12.0, "learning_rate": 3e-3}
+MINI_DISTILLATION: dict[str, Any] = {"steps": 400, "batch_seconds": 12.0, "learning_rate": 3e-3}
 
 MINI_PROBES = {
-    "pr": ProbeSettings(steps=400, batch=16, learning_rates=(1e-2, 3e-3), eval_every=100),
+    "pr": ProbeSettings(steps=300, batch=16, learning_rates=(1e-2, 3e-3), eval_every=100),
     "asr": ProbeSettings(
-        steps=300,
+        steps=400,
         batch=16,
-        learning_rates=(3e-3,),
+        learning_rates=(5e-3,),
         eval_every=100,
-        hidden=128,
+        hidden=96,
         recurrent=128,
-        layers=2,
+        layers=1,
         dropout=0.2,
     ),
-    "ks": ProbeSettings(steps=1000, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
-    "sid": ProbeSettings(steps=1000, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
-    "er": ProbeSettings(steps=500, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=50),
+    "ks": ProbeSettings(steps=600, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
+    "sid": ProbeSettings(steps=600, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
+    "er": ProbeSettings(steps=300, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=50),
 }

@@ -20,7 +20,8 @@ from harness.complexity import (
     superb_extra,
     traced_macs,
 )
-from students.encoder import Dims, SpeechEncoder
+from students.dims import Dims
+from students.encoder import SpeechEncoder
 from students.presets import hubert, starhubert
 
 ALL_SAMPLES = [samples for lengths in PROFILING_SAMPLES.values() for samples in lengths]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from students.encoder import Dims, SpeechEncoder
+from students.dims import Dims
+from students.encoder import SpeechEncoder
 from students.presets import hubert, starhubert, thin_stem, wide_stem
 
 SIZES = {"hubert": hubert().mini, "starhubert": starhubert().mini}

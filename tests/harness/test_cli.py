@@ -1,0 +1,69 @@
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+
+
+def harness(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("run", "--student", "starhubrt"), "unknown student 'starhubrt': did you mean starhubert?"),
+        (("run", "--student", "starhubert", "--tasks", "asq"), "unknown task 'asq': did you mean asr?"),
+        (("run", "--student", "starhubert", "--tasks", ","), "no task given: expected some of pr, asr, ks, sid, er"),
+        (("run", "--student", "starhubert", "--objective", "sta"), "unknown objective 'sta': did you mean star?"),
+        (("run", "--student", "starhubert", "--teacher", "hubert"), "unknown teacher 'hubert'"),
+        (("run", "--student", "starhubert", "--seed", "-1"), "seed -1 is out of range"),
+        (("report", "no-such-run"), "no run in no-such-run: expected a folder that `harness run --out` has written"),
+        (("count", "hubrt"), "unknown network 'hubrt': did you mean hubert or starhubert?"),
+    ],
+)
+def test_bad_usage_gets_one_line_and_exit_code_2(arguments, line):
+    result = harness(*arguments)
+    assert result.exit_code == 2
+    assert line in result.stderr and "Traceback" not in result.output
+
+
+def test_all_problems_are_reported_at_once():
+    result = harness("run", "--student", "x", "--tasks", "y,z")
+    assert len(result.stderr.strip().splitlines()) == 3
+
+
+def test_a_file_as_the_run_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    result = harness("run", "--student", "starhubert", "--out", str(tmp_path / "file"))
+    assert result.exit_code == 2 and "is a file: expected a folder" in result.stderr
+
+
+def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
+    out = tmp_path / "run"
+    options = ("--tasks", "ks", "--out", str(out), "--corpora", str(tmp_path / "suite"), "--dry-run")
+    result = harness("run", "--student", "starhubert", *options)
+    assert result.exit_code == 0
+    for words in ("mini (synthetic speech)", "fbank on ks", "random:starhubert on ks", "in all"):
+        assert words in result.stdout
+    assert not out.exists() and not (tmp_path / "suite").exists()
+
+
+def test_lists():
+    assert harness("list", "tasks").stdout.split() == ["pr", "asr", "ks", "sid", "er"]
+    assert json.loads(harness("list", "students", "--json").stdout) == ["starhubert"]
+
+
+def test_count_by_formula():
+    rows = json.loads(harness("count", "starhubert", "hubert", "--json").stdout)
+    assert [row["parameters"] for row in rows] == [22_308_592, 94_370_944]
+    assert [row["strict"] for row in rows] == [463_501_579_392, 1_665_522_780_160]
+    assert rows[1]["superb"] == 1_669_156_022_848
+
+
+def test_published_as_csv_has_all_rows():
+    rows = list(csv.reader(io.StringIO(harness("published", "--format", "csv").stdout)))
+    assert len(rows) > 24
