@@ -201,18 +201,24 @@ def published(form: str) -> None:
 @click.argument("what", type=click.Choice(["students", "teachers", "objectives", "tasks", "networks"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def list_(what: str, as_json: bool) -> None:
-    """What there is: students, teachers, objectives or tasks, one name a line."""
-    from students.presets import STUDENTS
+    """What there is: students, teachers, objectives, tasks or networks to count, one name a line."""
+    from students.presets import STUDENTS, TEACHERS
     from tasks.registry import TASKS
 
-    names = {"students": tuple(STUDENTS), "teachers": TEACHER_NAMES, "objectives": OBJECTIVE_NAMES, "tasks": TASKS}
+    names = {
+        "students": tuple(STUDENTS),
+        "teachers": TEACHER_NAMES,
+        "objectives": OBJECTIVE_NAMES,
+        "tasks": TASKS,
+        "networks": tuple(STUDENTS | TEACHERS),
+    }
     click.echo(json.dumps(names[what]) if as_json else "\n".join(names[what]))
 
 
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mini-hubert"), show_default=True)
 def pretrain(out: Path) -> None:
-    """Pretrain mini-hubert, the mini suite's teacher, from synthetic speech (about two hours on two cores).
+    """Pretrain mini-hubert, the mini suite's teacher, from synthetic speech (over an hour on two cores).
 
     A killed run goes on from its last checkpoint when the command is given again.
     """

@@ -55,6 +55,13 @@ def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
 def test_lists():
     assert harness("list", "tasks").stdout.split() == ["pr", "asr", "ks", "sid", "er"]
     assert json.loads(harness("list", "students", "--json").stdout) == ["starhubert"]
+    assert harness("list", "networks").stdout.split() == ["starhubert", "hubert"]
+
+
+def test_the_names_offered_are_the_objectives_there_are():
+    from students.objectives import OBJECTIVES
+
+    assert harness("list", "objectives").stdout.split() == list(OBJECTIVES)
 
 
 def test_count_by_formula():
