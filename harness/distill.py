@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.features import Advance, Extractor, read_item
+from harness.schedule import warmup_cosine
 from students.encoder import SpeechEncoder
 from students.objectives import OBJECTIVES
 from tasks.audio import SAMPLE_RATE
@@ -58,7 +59,6 @@ class DistillationData:
     def __init__(self, items: list[Item], teacher: Extractor, advance: Advance) -> None:
         states = teacher.frames(items, 0.0, advance)
         kept = [(item, state) for item, state in zip(items, states, strict=True) if state is not None]
-        self.items = {item.id: item for item, _ in kept}
         self.states = {item.id: state for item, state in kept}
         self.waves = {item.id: torch.from_numpy(read_item(item)) for item, _ in kept}
 
@@ -103,7 +103,9 @@ def distill(
     optimizer = torch.optim.AdamW(
         parameter_groups(student, settings.weight_decay), settings.learning_rate, settings.betas, settings.eps
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, settings.steps, settings.warmup)
+    )
     model, optimizer, schedule = accelerator.prepare(student, optimizer, schedule)
     started = time.perf_counter()
     torch.manual_seed(seed)
@@ -157,13 +159,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
     others = [p for name, p in model.named_parameters() if not name.endswith("bias")]
     return [{"params": others, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
-
-
-def _rate(step: int, settings: DistillSettings) -> float:
-    ramp = max(1, round(settings.warmup * settings.steps))
-    if step < ramp:
-        return (step + 1) / ramp
-    return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, settings.steps - ramp)))
 
 
 def _endless(data: DistillationData, settings: DistillSettings, seed: int) -> Iterator[Batch]:

@@ -5,7 +5,6 @@ model's own features; the second model starts afresh.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from harness import provenance
 from harness.progress import Stages
+from harness.schedule import warmup_cosine
 from students.checkpoints import save_checkpoint
 from students.encoder import SpeechEncoder
 from students.presets import hubert
@@ -46,20 +46,6 @@ class PretrainSettings:
     seed: int = 0
 
 
-# HuBERT Base with every width divided by four and half the layers (model-zoo.md 3.1): stem 128, width 192, FFN 768,
-# heads of 64; the positional convolution keeps 48 channels a group and covers 32 frames instead of 128.
-ARCHITECTURE: dict[str, Any] = {
-    "extractor_mode": "group_norm",
-    "extractor_conv_layer_config": [(128, 10, 5)] + [(128, 3, 2)] * 4 + [(128, 2, 2)] * 2,
-    "extractor_conv_bias": False,
-    "encoder_embed_dim": 192,
-    "encoder_pos_conv_kernel": 32,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 6,
-    "encoder_num_heads": 3,
-    "encoder_ff_interm_features": 768,
-    "encoder_layer_norm_first": False,
-}
 # Thousands of steps, not hundreds of thousands: the model underfits, so nothing is dropped.
 _NO_DROPOUT = {
     "encoder_projection_dropout": 0.0,
@@ -90,9 +76,22 @@ def build_model(units: int) -> nn.Module:
     """torchaudio's HuBERT pretraining model at mini size with a prediction head over `units` classes."""
     from torchaudio.models import hubert_pretrain_model
 
-    settings = {**ARCHITECTURE, **_NO_DROPOUT, **_MASKING}
+    dims = hubert().mini
+    sizes = {
+        "extractor_mode": "group_norm",
+        "extractor_conv_layer_config": list(dims.stem),
+        "extractor_conv_bias": False,
+        "encoder_embed_dim": dims.width,
+        "encoder_pos_conv_kernel": dims.pos_kernel,
+        "encoder_pos_conv_groups": dims.pos_groups,
+        "encoder_num_layers": dims.layers,
+        "encoder_num_heads": dims.heads,
+        "encoder_ff_interm_features": dims.ffn,
+        "encoder_layer_norm_first": False,
+    }
+    settings: dict[str, Any] = {**sizes, **_NO_DROPOUT, **_MASKING}
     model = hubert_pretrain_model(**settings, num_classes=units, final_dim=64, feature_grad_mult=None)
-    model.logit_generator = UnitPredictor(ARCHITECTURE["encoder_embed_dim"], 64, units)
+    model.logit_generator = UnitPredictor(dims.width, 64, units)
     return model
 
 
@@ -213,7 +212,7 @@ def _train(
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, (0.9, 0.98), 1e-6, weight_decay=settings.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, settings.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, settings.warmup))
     checkpoint = out / f"iteration-{iteration}.pt"
     first = 0
     if checkpoint.exists():
@@ -240,12 +239,6 @@ def _train(
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save({**state, "schedule": schedule.state_dict()}, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
-
-
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then a cosine down to zero."""
-    ramp = max(1, round(warmup * steps))
-    return (step + 1) / ramp if step < ramp else 0.5 * (1 + math.cos(math.pi * (step - ramp) / (steps - ramp)))
 
 
 def masked_prediction(model: nn.Module, waves: Tensor, units: Tensor) -> tuple[Tensor, float]:
