@@ -4,13 +4,17 @@ Teacher and students differ in their Dims alone. Parameters carry Hugging Face's
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from students.dims import Dims
+
+# Samples: padded batches are this or a multiple long. The CPU's convolutions are compiled anew for every length, which
+# took longer than running them.
+GRAIN = 8_000
 
 
 class ConvolutionBlock(nn.Module):
@@ -18,16 +22,25 @@ class ConvolutionBlock(nn.Module):
 
     def __init__(self, before: int, convolution: tuple[int, int, int], normalised: bool) -> None:
         super().__init__()
-        channels, kernel, stride = convolution
-        self.conv = nn.Conv1d(before, channels, kernel, stride, bias=False)
+        channels, self.kernel, self.stride = convolution
+        self.conv = nn.Conv1d(before, channels, self.kernel, self.stride, bias=False)
         self.layer_norm = nn.GroupNorm(channels, channels) if normalised else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.layer_norm(self.conv(x)))
+    def forward(self, x: Tensor, frames: list[int]) -> Tensor:
+        """x (batch, channels, time); frames: how many of the output's are valid in each row, for the norm."""
+        x = self.conv(x)
+        if isinstance(self.layer_norm, nn.Identity) or min(frames) == x.shape[-1]:
+            return F.gelu(self.layer_norm(x))
+        alone = [self.layer_norm(row[None, :, :count])[0] for row, count in zip(x, frames, strict=True)]
+        return F.gelu(torch.stack([F.pad(row, (0, x.shape[-1] - row.shape[-1])) for row in alone]))
 
 
 class Stem(nn.Module):
-    """Strided convolutions: waveforms (batch, samples) to features (batch, frames, channels)."""
+    """Strided convolutions: waveforms (batch, samples) to features (batch, frames, channels).
+
+    A frame sees no sample past its own end, and the norms are taken over the valid frames alone, so that a valid frame
+    is the same whatever the padding (superb-protocol 1.3 tells what happens otherwise).
+    """
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()
@@ -37,10 +50,11 @@ class Stem(nn.Module):
             for index, (before, convolution) in enumerate(zip(widths, dims.stem, strict=False))
         )
 
-    def forward(self, waves: Tensor) -> Tensor:
+    def forward(self, waves: Tensor, sizes: list[int]) -> Tensor:
         x = waves[:, None]
-        for block in self.conv_layers:
-            x = block(x)
+        for block in cast(list[ConvolutionBlock], list(self.conv_layers)):
+            sizes = [(size - block.kernel) // block.stride + 1 for size in sizes]
+            x = block(x, sizes)
         return x.transpose(1, 2)
 
 
@@ -148,8 +162,8 @@ class SpeechEncoder(nn.Module):
     Call with waveforms (batch, samples) at 16 kHz, zero-padded on the right, and lengths (batch,) in samples. Returns
     the states, a list of layers + 1 tensors (batch, frames, width), and their valid lengths (batch,) in frames. State
     0 is the input of the first layer, after positional convolution and LayerNorm; state l is the output of layer l.
-    Padding never touches a valid frame: the stem, whose group norm sees the whole time axis, runs on each utterance
-    alone where lengths differ. Frames past an utterance's length hold meaningless values.
+    Padding never touches a valid frame. Frames past an utterance's length hold meaningless values.
+    Raises ValueError for a length without a whole frame or beyond the waveforms.
     """
 
     def __init__(self, dims: Dims) -> None:
@@ -163,14 +177,19 @@ class SpeechEncoder(nn.Module):
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         sizes = lengths.tolist()
-        if len(set(sizes)) == 1:
-            features = self.feature_extractor(waves[:, : sizes[0]])
-        else:
-            alone = [self.feature_extractor(wave[None, :size])[0] for wave, size in zip(waves, sizes, strict=True)]
-            features = pad_sequence(alone, batch_first=True)
+        if self.dims.frames(min(sizes)) < 1 or max(sizes) > waves.shape[1]:
+            raise ValueError(
+                f"lengths are {min(sizes)} to {max(sizes)} samples; expected at least one frame and at most the "
+                f"{waves.shape[1]} samples of the waveforms"
+            )
+        waves = waves[:, : max(sizes)]
+        if len(set(sizes)) > 1:
+            waves = F.pad(waves, (0, -max(sizes) % GRAIN))
+        features = self.feature_extractor(waves, sizes)
         frames = torch.tensor([self.dims.frames(size) for size in sizes], device=waves.device)
         x = self.input_dropout(self.feature_projection(features))
-        return self.encoder(x, frames), frames
+        longest = int(frames.max())
+        return [state[:, :longest] for state in self.encoder(x, frames)], frames
 
 
 def _initialise(module: nn.Module) -> None:

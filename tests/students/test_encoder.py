@@ -206,3 +206,10 @@ def test_dims_tell_all_problems_at_once():
 def test_dims_without_problems_pass():
     Dims(wide_stem(8), width=16, layers=1, heads=2, ffn=8, projection=True)
     Dims(thin_stem(16), width=16, layers=1, heads=2, ffn=8)
+
+
+@pytest.mark.parametrize(("samples", "lengths"), [(800, [800, 399]), (800, [801, 800]), (300, [300])])
+def test_lengths_without_a_frame_or_beyond_the_waveforms_are_refused(dims, samples, lengths):
+    encoder = random_encoder(dims)
+    with pytest.raises(ValueError, match=f"lengths are {min(lengths)} to {max(lengths)} samples; expected at least"):
+        encoder(torch.zeros(len(lengths), samples), torch.tensor(lengths))
