@@ -101,3 +101,21 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
     wave[7] = value
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     refused(tmp_path / "a.wav", "not finite")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_wav_cut_after_its_header_is_refused(tmp_path, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16_000), 16_000, subtype=subtype)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AudioError, match="cut short, 100 bytes that its header announces are missing"):
+        read_audio(path)
+
+
+def test_wav_written_to_a_pipe_has_no_size_to_keep(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16_000), 16_000, subtype="PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    path.write_bytes(content[:at] + b"\xff\xff\xff\xff" + content[at + 4 :])
+    assert len(read_audio(path)) == 8_000
