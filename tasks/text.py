@@ -35,13 +35,18 @@ class Lexicon:
         """
         absent = [name for name in LEXICON_FILES if not (folder / name).is_file()]
         if absent:
+            expected = "Expected S3PRL's two lexicon files with lines 'WORD phones'"
             raise CorpusError(
-                f"cannot read the lexicon in {folder}: no file {' and '.join(absent)}. Expected S3PRL's two lexicon "
-                f"files with lines 'WORD phones'. Put them there, then type: harness doctor --corpora {folder.parent}"
+                f"cannot read the lexicon in {folder}: no file {' and '.join(absent)}. {expected}. "
+                f"Put them there, then type: harness doctor --corpora {folder.parent}",
+                [f"no file {folder.name}/{name}" for name in absent],
+                f"{expected}. Put them into {folder}",
             )
         pronunciations: dict[str, list[str]] = {}
         for name in LEXICON_FILES:
-            for number, line in enumerate((folder / name).read_text(encoding="utf-8").splitlines(), start=1):
+            for number, line in enumerate(
+                (folder / name).read_text(encoding="utf-8", errors="replace").splitlines(), start=1
+            ):
                 word, *phones = line.split() or [""]
                 strange = [phone for phone in phones if phone not in _PHONEME_INDEX]
                 if strange or (word and not phones):

@@ -13,6 +13,13 @@ LAYOUT = (
     "IEMOCAP_full_release/Session{1..5}/sentences/wav/<dialog>/<utterance>.wav "
     "and Session{1..5}/dialog/EmoEvaluation/<dialog>.txt"
 )
+OFFICIAL_COUNTS = (  # of each fold
+    {"train": 3_556, "dev": 890, "test": 1_085},
+    {"train": 3_606, "dev": 902, "test": 1_023},
+    {"train": 3_504, "dev": 876, "test": 1_151},
+    {"train": 3_600, "dev": 900, "test": 1_031},
+    {"train": 3_432, "dev": 858, "test": 1_241},
+)
 # The order of the dialogs in S3PRL's lists, on which its train/dev split depends; "F_impro01" of session 1 is
 # Ses01F_impro01.
 DIALOGS = {

@@ -6,6 +6,7 @@ from tasks.base import Item, Splits
 from tasks.corpora.findings import Findings
 
 PARTS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
+OFFICIAL_COUNTS = {"train": 28_539, "dev": 2_703, "test": 2_620}
 LAYOUT = (
     f"LibriSpeech/{{{','.join(PARTS.values())}}}/<speaker>/<chapter>/<speaker>-<chapter>-<nnnn>.flac "
     "and <speaker>-<chapter>.trans.txt"
@@ -27,12 +28,12 @@ def _part(folder: Path, findings: Findings) -> list[Item]:
     if not findings.folder(folder):
         return []
     transcripts = {}
-    for path in sorted(folder.glob("*/*/*.trans.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+    for path in sorted(folder.glob("*/*/[!.]*.trans.txt")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             utterance, _, text = line.partition(" ")
             if utterance:
                 transcripts[utterance] = text.strip().upper()
-    audio = {path.stem: path for path in folder.rglob("*.flac")}
+    audio = {path.stem: path for path in folder.rglob("[!.]*.flac")}
     findings.names(f"transcripts of {folder.name} without audio", transcripts.keys() - audio.keys())
     findings.names(f"audio files of {folder.name} without transcript", audio.keys() - transcripts.keys())
     if not audio and not transcripts:

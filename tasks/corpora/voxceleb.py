@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from tasks.audio import num_samples
+from tasks.audio import AudioError, num_samples
 from tasks.base import Item, Splits
 from tasks.corpora.findings import Findings
 
 LIST = "iden_split.txt"
+OFFICIAL_COUNTS = {"train": 138_361, "dev": 6_904, "test": 8_251}  # utterances, not stretches of them
 LAYOUT = f"VoxCeleb1/{{dev,test}}/wav/<speaker>/<video>/<nnnnn>.wav and VoxCeleb1/{LIST} with lines 'k path'"
 CROP = 128_000  # samples: longer training utterances are cut to 8 s
 CROPS = 4
@@ -23,12 +24,12 @@ def voxceleb1_identification(root: Path) -> list[Splits]:
     """
     findings = Findings("VoxCeleb1", root, LAYOUT)
     folder = root / "VoxCeleb1"
-    lines = (folder / LIST).read_text(encoding="utf-8").splitlines() if findings.file(folder / LIST) else []
+    lines = findings.lines(folder / LIST)
     archives = [folder / name / "wav" for name in ("dev", "test") if findings.folder(folder / name / "wav")]
-    audio = {path.relative_to(wav).as_posix(): path for wav in archives for path in wav.glob("*/*/*.wav")}
+    audio = {path.relative_to(wav).as_posix(): path for wav in archives for path in wav.glob("*/*/[!.]*.wav")}
     splits: Splits = {part: [] for part in _PARTS.values()}
     listed, unreadable = set(), []
-    for line in filter(None, map(str.strip, lines)):
+    for line in lines:
         number, _, relative = line.partition(" ")
         if number not in _PARTS or not relative:
             unreadable.append(line)
@@ -47,7 +48,13 @@ def voxceleb1_identification(root: Path) -> list[Splits]:
 def _crops(item: Item) -> list[Item]:
     """The utterance itself, or evenly spaced stretches of it if it is longer than CROP."""
     # The archive is 16-bit PCM: the file's size rules out most utterances without opening them.
-    if item.path.stat().st_size <= 2 * CROP + _HEADER_BYTES or (length := num_samples(item.path)) <= CROP:
+    if item.path.stat().st_size <= 2 * CROP + _HEADER_BYTES:
+        return [item]
+    try:
+        length = num_samples(item.path)
+    except AudioError:  # set aside, with its name, when it is to be read
+        return [item]
+    if length <= CROP:
         return [item]
     starts = [round(k * (length - CROP) / (CROPS - 1)) for k in range(CROPS)]
     return [Item(f"{item.id}@{start}", item.path, item.label, start, CROP) for start in starts]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from tasks.audio import write_audio
+from tasks.audio import AudioError, read_audio, write_audio
 from tasks.base import CorpusError
 from tasks.corpora.iemocap import DIALOGS, iemocap, train_dev_split
 from tasks.corpora.librispeech import librispeech
@@ -41,6 +42,26 @@ READERS = (librispeech, speech_commands, voxceleb1_identification, iemocap)
 @pytest.mark.parametrize("reader", READERS)
 def test_empty_folder_is_one_error(reader, tmp_path):
     assert "no folder" in error(reader, tmp_path)
+
+
+CORPORA = {
+    "read_speech": librispeech,
+    "commands": speech_commands,
+    "celebrities": voxceleb1_identification,
+    "emotions": iemocap,
+}
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_corrupt_audio_and_another_rate_are_the_audio_doors_business(corpus, request):
+    root = request.getfixturevalue(corpus)
+    item = CORPORA[corpus](root)[0]["train"][0]
+    soundfile.write(item.path, np.zeros(800), 8_000, subtype="PCM_16")
+    assert len(read_audio(item.path)) == 1600
+    item.path.write_bytes(b"RIFF not audio at all" + bytes(600_000))
+    assert item.path in {other.path for other in CORPORA[corpus](root)[0]["train"]}
+    with pytest.raises(AudioError, match=f"cannot read .*{item.path.name}"):
+        read_audio(item.path)
 
 
 # LibriSpeech
@@ -92,6 +113,13 @@ def test_librispeech_part_without_files_is_an_error(read_speech):
 
 
 # Speech Commands
+
+
+def test_a_corrupt_background_file_is_left_to_the_audio_door(commands):
+    path = commands / "speech_commands_v0.01/_background_noise_/long.wav"
+    path.write_bytes(b"RIFF")
+    (item,) = [item for item in speech_commands(commands)[0]["dev"] if item.path == path]
+    assert (item.label, item.start, item.samples) == ("_silence_", 0, 16_000)
 
 
 def percentage(key: str) -> float:
@@ -321,3 +349,12 @@ def test_iemocap_session_without_files_is_an_error(emotions):
     (session / "sentences/wav").mkdir()
     (session / "dialog/EmoEvaluation").mkdir()
     assert "nothing in Session3" in error(iemocap, emotions)
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_the_shadow_files_of_a_mac_are_no_audio(corpus, request):
+    root = request.getfixturevalue(corpus)
+    before = CORPORA[corpus](root)
+    for path in [path for pattern in ("*.wav", "*.flac") for path in root.rglob(pattern)]:
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    assert CORPORA[corpus](root) == before
