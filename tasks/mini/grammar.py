@@ -83,6 +83,9 @@ _RULES: dict[str, tuple[str, ...]] = {
     ),
     "NEAR": tuple("near behind beyond across beside under toward through above into".split()),
 }
+_SHORT, _LONG = 4, 16  # lengths in words that come up often enough to be waited for
+
+_CONTENT_RULES = "PERSON CROWD THING PLACE ADJECTIVE DID DO MET WENT ADVERB".split()
 
 
 def words() -> list[str]:
@@ -91,8 +94,18 @@ def words() -> list[str]:
     return sorted(tokens - set(_RULES) | {"an"})
 
 
+def content_words() -> frozenset[str]:
+    """The words for people, things, places, qualities and deeds: those that one would search recordings for."""
+    return frozenset(word for rule in _CONTENT_RULES for word in _RULES[rule])
+
+
 def sentence(rng: np.random.Generator, shortest: int = 6, longest: int = 11) -> str:
-    """A random sentence of `shortest` to `longest` words, in lower case without punctuation."""
+    """A random sentence of `shortest` to `longest` words, in lower case without punctuation.
+
+    Raises ValueError for lengths that the grammar hardly has: expected some of 4 to 16 words.
+    """
+    if not shortest <= longest or longest < _SHORT or shortest > _LONG:
+        raise ValueError(f"no sentence has {shortest} to {longest} words: expected a range that meets 4 to 16")
     while True:
         tokens = _expand("SENTENCE", rng)
         if shortest <= len(tokens) <= longest:

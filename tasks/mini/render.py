@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import resample_poly
 
-from tasks.audio import write_audio
+from tasks.audio import SAMPLE_RATE, write_audio
 from tasks.mini.acoustics import Scene, record
 from tasks.mini.espeak import Synthesiser, Voice
 
 SHARDS = 8  # fixed, whatever the number of workers: it decides which utterances share a process
+BLOCK = 800  # samples; a length with a large prime factor makes the FFTs of a scene take five times as long
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Utterance:
     """One file to make: where, the words, who says them, and where it is recorded; seed draws the noise.
 
     samples: length of the file where it is fixed; the speech then starts at a random point and what overhangs is cut.
+    rate: sample rate of the file.
     """
 
     path: Path
@@ -28,6 +31,7 @@ class Utterance:
     scene: Scene
     seed: int
     samples: int | None = None
+    rate: int = SAMPLE_RATE
 
 
 def render(utterances: Sequence[Utterance], workers: int = 2, done: Callable[[int], None] = lambda count: None) -> None:
@@ -51,8 +55,11 @@ def _render_shard(utterances: Sequence[Utterance]) -> int:
         rng = np.random.default_rng(utterance.seed)
         if utterance.samples is not None:
             speech = _place(speech, utterance.samples, rng)
+        speech = np.pad(speech, (0, -len(speech) % BLOCK))
         wave = record(speech, utterance.scene, rng)
-        write_audio(utterance.path, wave)
+        if utterance.rate != SAMPLE_RATE:
+            wave = resample_poly(wave, utterance.rate, SAMPLE_RATE)
+        write_audio(utterance.path, wave, utterance.rate)
     return len(utterances)
 
 

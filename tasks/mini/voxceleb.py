@@ -1,11 +1,13 @@
-"""Short utterances by the same speakers in several sessions, laid out as VoxCeleb1 with its identification list."""
+"""Short utterances by the same speakers in several sessions, laid out as VoxCeleb1 with both of its lists."""
 
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from tasks.corpora.voxceleb import LIST
+from tasks.corpora.voxceleb_verification import LIST as TRIAL_LIST
 from tasks.mini.acoustics import draw_scene
 from tasks.mini.calibration import CELEBRITIES, Sizes
 from tasks.mini.espeak import draw_voices
@@ -37,7 +39,25 @@ def plan(root: Path, sizes: Sizes, rng: np.random.Generator) -> CorpusPlan:
                 voice = CELEBRITIES.vary(voices[speaker], rng)
                 path = folder / archive / "wav" / relative
                 utterances.append(Utterance(path, text, voice, scene, draw_seed(rng)))
-    return CorpusPlan(voices, utterances, partial(write_lines, folder / LIST, lines))
+    test = folder / "test" / "wav"
+    names_of_test = [u.path.relative_to(test).as_posix() for u in utterances if u.path.is_relative_to(test)]
+    trials = _trials(names_of_test, sizes.trials, rng)
+    return CorpusPlan(voices, utterances, partial(_write_lists, folder, lines, trials))
+
+
+def _trials(utterances: list[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Lines of the trial list, half of them (or all there are) with the same speaker in both files."""
+    pairs: dict[str, list[tuple[str, str]]] = {"1": [], "0": []}
+    for left, right in combinations(utterances, 2):
+        pairs["1" if left.split("/")[0] == right.split("/")[0] else "0"].append((left, right))
+    half = min(count // 2, *map(len, pairs.values()))
+    chosen = [(label, found[i]) for label, found in pairs.items() for i in rng.permutation(len(found))[:half]]
+    return [f"{label} {left} {right}" for label, (left, right) in chosen]
+
+
+def _write_lists(folder: Path, identification: list[str], trials: list[str]) -> None:
+    write_lines(folder / LIST, identification)
+    write_lines(folder / TRIAL_LIST, trials)
 
 
 def _videos(sizes: Sizes) -> list[tuple[int, range, int]]:

@@ -36,6 +36,15 @@ TINY = Sizes(
     celebrity_clips=(2, 1, 1),
     dialogs=1,
     turns=9,
+    intent_speakers=(2, 1, 1),
+    intent_clips=(4, 2, 2),
+    tagged_sentences=(8, 4, 4),
+    archive_speakers=1,
+    documents=3,
+    query_speakers=1,
+    queries=1,
+    mixture_speakers=(2, 2, 2),
+    mixtures=(1, 1, 1),
 )
 
 
@@ -76,6 +85,12 @@ def test_sentences_keep_their_length_and_vary():
     assert set(heard) <= set(words())
     assert heard.most_common(1)[0][1] < 0.1 * heard.total()
     assert {len(sentence(rng, 4, 5).split()) for _ in range(30)} == {4, 5}
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(1, 3), (17, 20), (8, 7)])
+def test_lengths_that_no_sentence_has_are_refused(shortest, longest):
+    with pytest.raises(ValueError, match=f"no sentence has {shortest} to {longest} words"):
+        sentence(np.random.default_rng(0), shortest, longest)
 
 
 def test_articles_follow_the_sound_of_the_next_word(pronunciations):
@@ -142,12 +157,17 @@ def test_fingerprint_sees_a_changed_byte_and_a_changed_name(tmp_path):
 def test_manifest_tells_text_voice_and_scene_of_every_file(tiny):
     manifest = read_manifest(tiny)
     assert manifest["version"] == SUITE_VERSION
-    # 8 sentences; 2 x 30 commands, 3 discarded and 11 x 2 test clips; 3 speakers x 4; 5 sessions x 9 turns
+    # 8 sentences; 2 x 30 commands, 3 discarded and 11 x 2 test clips; 3 speakers x 4; 5 sessions x 9 turns;
+    # 4 + 2 + 2 requests; 8 + 4 + 4 tagged ones; 3 documents and 2 queries; 3 mixtures of 2
     assert {name: len(files) for name, files in manifest["files"].items()} == {
         "librispeech": 8,
         "speech_commands": 85,
         "voxceleb": 12,
         "iemocap": 45,
+        "fluent_speech_commands": 8,
+        "snips": 16,
+        "quesst": 5,
+        "libri2mix": 6,
     }
     for entry in (entry for files in manifest["files"].values() for entry in files):
         wave = read_audio(tiny / entry["file"])
@@ -156,6 +176,12 @@ def test_manifest_tells_text_voice_and_scene_of_every_file(tiny):
         assert np.abs(wave).max() < 1.0
         decibels = 20 * np.log10(np.sqrt(np.mean(wave.astype(np.float64) ** 2)))
         assert decibels <= entry["scene"]["level_db"] + 0.1
+
+
+def test_requests_end_with_a_whole_block_of_50_ms(tiny):
+    files = read_manifest(tiny)["files"]
+    names = [entry["file"] for corpus in ("fluent_speech_commands", "snips") for entry in files[corpus]]
+    assert {len(read_audio(tiny / name)) % 800 for name in names} == {0}
 
 
 def test_read_speech_is_read_back(tiny):
@@ -208,15 +234,15 @@ def test_emotions_are_read_back(tiny):
 
 
 def test_full_plan_has_speakers_enough_and_no_sentence_twice(tmp_path):
-    modules = (suite.librispeech, suite.speech_commands, suite.voxceleb, suite.iemocap)
-    read, commands, celebrities, emotions = (
-        module.plan(tmp_path, Sizes(), np.random.default_rng(0)) for module in modules
-    )
-    assert [len(plan.voices) for plan in (read, commands, celebrities, emotions)] == [24, 25, 24, 10]
+    plans = [module.plan(tmp_path, Sizes(), np.random.default_rng(0)) for module in suite.CORPORA]
+    read, _, celebrities, _, _, tagged, _, _ = plans
+    assert [len(plan.voices) for plan in plans] == [24, 25, 28, 10, 24, 16, 16, 26]
     assert len({utterance.text for utterance in read.utterances}) == 440 + 60 + 110
-    assert len({voice.variant for voice in celebrities.voices.values()}) == 24
-    paths = [utterance.path for plan in (read, commands, celebrities, emotions) for utterance in plan.utterances]
-    assert len(set(paths)) == len(paths) == 610 + 20 * 40 + 10 + 220 + 24 * 18 + 5 * 4 * 18
+    assert len({utterance.text for utterance in tagged.utterances}) == 288 + 60 + 120
+    assert len({voice.variant for voice in celebrities.voices.values()}) == 28
+    paths = [utterance.path for plan in plans for utterance in plan.utterances]
+    old, new = 610 + 20 * 40 + 10 + 220 + 28 * 18 + 5 * 4 * 18, 640 + 468 + 72 + 2 * 16 + 2 * 96
+    assert len(set(paths)) == len(paths) == old + new
 
 
 # The folder
@@ -256,7 +282,7 @@ def test_an_absent_suite_is_written_with_progress(monkeypatch, tmp_path, tiny):
     monkeypatch.setattr(suite, "Sizes", lambda: TINY)
     (tmp_path / "empty").mkdir()
     folder = ensure_suite(tmp_path / "empty", lambda made, total: reports.append((made, total)))
-    assert reports == [(149, 150), (150, 150)]
+    assert reports == [(184, 185), (185, 185)]
     assert read_manifest(folder)["name"] == suite.SUITE_NAME
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -280,7 +306,7 @@ def test_a_suite_finished_meanwhile_by_another_process_is_kept(monkeypatch, tmp_
 
     monkeypatch.setattr(suite, "render", render)
     monkeypatch.setattr(suite, "_manifest", lambda root, plans: {})
-    for module in (suite.librispeech, suite.speech_commands, suite.voxceleb, suite.iemocap):
+    for module in suite.CORPORA:
         monkeypatch.setattr(module, "plan", lambda *_: suite.CorpusPlan({}, [], lambda: None))
     write_suite(tmp_path / "mini", TINY)
     assert (tmp_path / "mini" / suite.MANIFEST).read_text() == "{}"
