@@ -1,24 +1,20 @@
 """Scores of the tasks, in percent, and their sampling error."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-_RESAMPLES = 1000
+RESAMPLES = 1000
 
 
-def error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Edits over reference tokens of the whole corpus in percent, tokens being separated by blanks.
+@dataclass(frozen=True)
+class Interval:
+    """Sampling error of a score: its standard error and its 95 % interval, in the unit of the score."""
 
-    Phoneme and word error rate alike (superb-protocol 2.1, 2.2). Raises ValueError if there are no references, no
-    reference tokens, or not as many hypotheses.
-    """
-    return _percentage(*errors_and_counts(references, hypotheses, tokens=True))
-
-
-def accuracy(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Share of hypotheses that equal their reference, in percent. Raises ValueError as error_rate does."""
-    return 100.0 - _percentage(*errors_and_counts(references, hypotheses, tokens=False))
+    stderr: float
+    low: float
+    high: float
 
 
 def errors_and_counts(
@@ -26,11 +22,7 @@ def errors_and_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors and the number they are counted against, each (items,): edits and reference tokens of each item, or,
     where items are judged whole (`tokens` false), 0 or 1 and 1. Raises ValueError if empty or of unequal length."""
-    if not references or len(references) != len(hypotheses):
-        raise ValueError(
-            f"cannot score {len(hypotheses)} hypotheses against {len(references)} references: "
-            f"expected one hypothesis for every reference, and at least one"
-        )
+    require_pairs(references, hypotheses)
     if not tokens:
         wrong = [reference != hypothesis for reference, hypothesis in zip(references, hypotheses, strict=True)]
         return np.array(wrong, dtype=np.int64), np.ones(len(wrong), dtype=np.int64)
@@ -44,20 +36,47 @@ def errors_and_counts(
     return np.array(edits, dtype=np.int64), np.array([len(words) for words in output.references], dtype=np.int64)
 
 
-def bootstrap_stderr(errors: np.ndarray, counts: np.ndarray, seed: int) -> float:
-    """Standard error, in percent, of sum(errors) / sum(counts) when items (items,) are drawn with replacement.
-
-    The standard deviation over 1000 resamples. Raises ValueError as errors_and_counts does.
-    """
-    _percentage(errors, counts)
+def multiplicities(groups: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of `groups` groups is drawn, (groups,), in one resample with replacement after another, without
+    end. The same seed gives the same resamples."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(errors), size=(_RESAMPLES, len(errors)), dtype=np.int32)
-    totals = counts[drawn].sum(axis=1)
-    rates = errors[drawn].sum(axis=1) / np.maximum(totals, 1)
-    return float(100.0 * rates.std(ddof=1))
+    while True:
+        yield np.bincount(rng.integers(groups, size=groups, dtype=np.int32), minlength=groups)
 
 
-def _percentage(errors: np.ndarray, counts: np.ndarray) -> float:
+def ratio_draws(errors: np.ndarray, counts: np.ndarray, seed: int, draws: int = RESAMPLES) -> np.ndarray:
+    """Bootstrap of sum(errors) / sum(counts) in percent, (draws,), both (items,), resampling items.
+
+    A resample without a single count is drawn again. Two calls with the same seed see the same resamples, so their
+    values can be compared draw by draw. Raises ValueError as percentage does.
+    """
+    percentage(errors, counts)
+    rates: list[float] = []
+    for times in multiplicities(len(errors), seed):
+        if len(rates) == draws:
+            break
+        if total := times @ counts:
+            rates.append(100.0 * (times @ errors) / total)
+    return np.array(rates)
+
+
+def summary(draws: np.ndarray) -> Interval:
+    """Standard deviation of bootstrap draws (draws,), and their 2.5 and 97.5 percentiles."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(draws.std(ddof=1)), float(low), float(high))
+
+
+def require_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    """Raises ValueError unless there is one hypothesis for every reference, and at least one."""
+    if not references or len(references) != len(hypotheses):
+        raise ValueError(
+            f"cannot score {len(hypotheses)} hypotheses against {len(references)} references: "
+            f"expected one hypothesis for every reference, and at least one"
+        )
+
+
+def percentage(errors: np.ndarray, counts: np.ndarray) -> float:
+    """sum(errors) / sum(counts) in percent. Raises ValueError for unequal lengths, or if there is nothing to count."""
     if len(errors) != len(counts) or not counts.sum():
         raise ValueError(
             f"cannot score {len(errors)} error counts against {len(counts)} items with {counts.sum()} reference tokens "
