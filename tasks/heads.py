@@ -5,47 +5,84 @@ frozen hidden states; every head owns one layer weight per state, softmax-normal
 """
 
 import copy
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
+from tasks.augment import spec_augment
 from tasks.base import ProbeSettings
 
 
-def stacked(parameters: list[Tensor]) -> Tensor:
-    """The G heads' copies of one parameter as one tensor (G, ...), through which gradients reach each copy."""
-    return parameters[0][None] if len(parameters) == 1 else torch.stack(parameters)
-
-
 class Grid(nn.Module):
-    """G equal copies of one head, each with its own layer weights over the states."""
+    """G equal copies of one head, each with its own layer weights over the states.
 
-    def __init__(self, size: int, num_states: int, head: nn.Module) -> None:
+    What all heads compute together has stacked parameters (G, ...), layer_weights (G, states) among them; heads are
+    those that work alone, if any.
+    """
+
+    def __init__(self, size: int, num_states: int, heads: Sequence[nn.Module] = ()) -> None:
         super().__init__()
-        self.num_states = num_states
-        self.layer_weights = nn.ParameterList(torch.zeros(num_states) for _ in range(size))
-        self.heads = nn.ModuleList(copy.deepcopy(head) for _ in range(size))
+        self.size, self.num_states = size, num_states
+        self.layer_weights = nn.Parameter(torch.zeros(size, num_states))
+        self.heads = nn.ModuleList(heads)
+        self._rows: list[list[nn.Parameter]] = []
+
+    def stacked(self) -> list[nn.Parameter]:
+        """The stacked parameters that are trained. A single state has no layer weights to train."""
+        return [self.layer_weights] if self.num_states > 1 else []
 
     def groups(self, learning_rates: tuple[float, ...]) -> list[dict[str, object]]:
-        """One optimiser group per head, each with its own learning rate."""
-        return [{"params": self.of(g), "lr": rate} for g, rate in enumerate(learning_rates)]
+        """One optimiser group per head, each with its own learning rate; their gradients come from `clip`."""
+        # An optimiser knows no rate per row, so every row becomes a parameter of its own in the same memory.
+        self._rows = [[nn.Parameter(p.detach()[g]) for p in self.stacked()] for g in range(self.size)]
+        return [{"params": [*self._rows[g], *self.alone(g)], "lr": rate} for g, rate in enumerate(learning_rates)]
 
-    def of(self, index: int) -> list[nn.Parameter]:
-        """The parameters of one head of the grid. A single state has no layer weights to train."""
-        weights = [] if self.num_states == 1 else [self.layer_weights[index]]
-        return [*weights, *self.heads[index].parameters()]
+    def alone(self, index: int) -> list[nn.Parameter]:
+        """The parameters of one head that are not stacked."""
+        return list(self.heads[index].parameters()) if self.heads else []
+
+    def of(self, index: int) -> list[Tensor]:
+        """The trained parameters of one head: its rows of the stacked ones, and those of its own."""
+        return [*(parameter.detach()[index] for parameter in self.stacked()), *self.alone(index)]
+
+    def clip(self, largest: float) -> None:
+        """Scale each head's gradient to an L2 norm of at most `largest` and hand it to the optimiser's groups.
+
+        A head whose norm is not finite gets none, which skips its update (superb-protocol 1.4).
+        """
+        stacked = [_gradient(parameter) for parameter in self.stacked()]
+        alone = [[_gradient(parameter) for parameter in self.alone(g)] for g in range(self.size)]
+        norms = [gradient.flatten(1).norm(dim=1) for gradient in stacked]
+        norms += [torch.stack([get_total_norm(gradients) for gradients in alone])] if self.heads else []
+        norm = torch.stack(norms).norm(dim=0)
+        factors = (largest / (norm + 1e-6)).clamp(max=1)
+        if bool((factors < 1).any()):
+            for gradient in stacked:
+                gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+            for gradients, factor in zip(alone, factors, strict=True):
+                for gradient in gradients:
+                    gradient.mul_(factor)
+        for g, finite in enumerate(norm.isfinite().tolist()):
+            for row, gradient in zip(self._rows[g], stacked, strict=True):
+                row.grad = gradient[g] if finite else None
+            for parameter in self.alone(g) if not finite else []:
+                parameter.grad = None
 
     def weighted_sum(self, states: Tensor) -> Tensor:
         """States (batch, states, ..., dim) to their weighted sum for every head (G, batch, ..., dim)."""
-        weights = stacked(list(self.layer_weights)).softmax(-1)
         flat = states.flatten(2)
-        return torch.einsum("gl,bln->gbn", weights, flat).unflatten(-1, states.shape[2:])
+        return torch.einsum("gl,bln->gbn", self.layer_weights.softmax(-1), flat).unflatten(-1, states.shape[2:])
 
 
-def _affine(x: Tensor, layers: list[nn.Linear]) -> Tensor:
-    """Every head's own linear layer on its own input: (G, batch, ..., in) to (G, batch, ..., out)."""
-    weight, bias = stacked([layer.weight for layer in layers]), stacked([layer.bias for layer in layers])
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Every head's own affine map of its own input: (G, batch, ..., in) to (G, batch, ..., out)."""
     flat = x.flatten(1, -2)
     return torch.baddbmm(bias[:, None], flat, weight.transpose(1, 2)).unflatten(1, x.shape[1:-1])
 
@@ -54,29 +91,55 @@ class LinearGrid(Grid):
     """Linear to `hidden`, linear to the outputs, no activation between (superb-protocol 2.1, 2.3, 2.5, 2.10).
 
     On utterance means (batch, states, dim) it gives the logits of KS, SID, IC and ER: their mean over time commutes
-    with both linear layers (superb-protocol 7). On frames (batch, states, frames, dim) it gives those of PR.
+    with both linear layers (superb-protocol 7). On frames (batch, states, frames, dim) it gives those of PR. The two
+    layers are stacked: weights (G, out, in) and biases (G, out).
     """
 
     def __init__(self, size: int, num_states: int, dim: int, outputs: int, settings: ProbeSettings) -> None:
-        head = nn.Sequential(nn.Linear(dim, settings.hidden), nn.Linear(settings.hidden, outputs))
-        super().__init__(size, num_states, head)
+        super().__init__(size, num_states)
+        inner, outer = nn.Linear(dim, settings.hidden), nn.Linear(settings.hidden, outputs)
+        self.inner, self.inner_bias = _copies(inner.weight, size), _copies(inner.bias, size)
+        self.outer, self.outer_bias = _copies(outer.weight, size), _copies(outer.bias, size)
+
+    def stacked(self) -> list[nn.Parameter]:
+        """The layer weights and both layers."""
+        return [*super().stacked(), self.inner, self.inner_bias, self.outer, self.outer_bias]
 
     def forward(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.weighted_sum(states)
-        for depth in range(2):
-            x = _affine(x, [cast(nn.Linear, head.get_submodule(str(depth))) for head in self.heads])
-        return x
+        (_, outputs, hidden), dim = self.outer.shape, x.shape[-1]
+        rows = x[0].numel() // dim
+        if rows * (dim + outputs) * hidden < (rows + hidden) * dim * outputs:
+            return _affine(_affine(x, self.inner, self.inner_bias), self.outer, self.outer_bias)
+        # With few outputs, or many frames, it is less work to multiply the two layers first; the same function.
+        bias = torch.baddbmm(self.outer_bias[..., None], self.outer, self.inner_bias[..., None])[..., 0]
+        return _affine(x, self.outer @ self.inner, bias)
 
 
-class RecurrentGrid(Grid):
-    """Linear to `hidden`, BiLSTM layers, linear to the outputs (superb-protocol 2.2); one head after another."""
+def _copies(parameter: Tensor, size: int) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().repeat(size, *[1] * parameter.dim()))
 
-    def __init__(self, size: int, num_states: int, dim: int, outputs: int, settings: ProbeSettings) -> None:
-        super().__init__(size, num_states, RecurrentHead(dim, outputs, settings))
+
+class SeparateGrid(Grid):
+    """Heads that do not share their work: one after another, each with the random numbers it would have had alone.
+
+    `head` maps (batch, frames, dim) and lengths to outputs. augment: whether training features are warped and masked
+    (superb-protocol 1.4).
+    """
+
+    def __init__(self, size: int, num_states: int, head: nn.Module, augment: bool = False) -> None:
+        super().__init__(size, num_states, [copy.deepcopy(head) for _ in range(size)])
+        self.augment = augment
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
-        summed = self.weighted_sum(states)
-        return torch.stack([head(x, lengths) for head, x in zip(self.heads, summed, strict=True)])
+        random = torch.get_rng_state()
+        outputs = []
+        for head, x in zip(self.heads, self.weighted_sum(states), strict=True):
+            torch.set_rng_state(random)
+            if self.augment and self.training:
+                x = spec_augment(x, lengths)
+            outputs.append(head(x, lengths))
+        return torch.stack(outputs)
 
 
 class RecurrentHead(nn.Module):
