@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from students.dims import Dims
 from students.encoder import SpeechEncoder
@@ -87,15 +87,20 @@ def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
     return network.eval(), CheckpointInfo(metadata["name"], dims, exposes_input, metadata["sha256"], history)
 
 
-def _digest(tensors: dict[str, Tensor], dims: str) -> str:
-    digest = hashlib.sha256(dims.encode())
+def _digest(tensors: dict[str, Tensor], description: str) -> str:
+    digest = hashlib.sha256(description.encode())
     for key in sorted(tensors):
         digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        digest.update(tensors[key].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensors[key].reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def weights_hash(network: SpeechEncoder) -> str:
     """The hash that a checkpoint of this network in fp32 would carry."""
-    tensors = {key: value.detach().cpu() for key, value in network.state_dict().items()}
-    return _digest(tensors, json.dumps(asdict(network.dims)))
+    return module_hash(network, json.dumps(asdict(network.dims)))
+
+
+def module_hash(module: nn.Module, description: str) -> str:
+    """SHA-256 over a module's state dict; description: what else decides its output."""
+    tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+    return _digest(tensors, description)

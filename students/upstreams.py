@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from students.checkpoints import load_checkpoint, weights_hash
@@ -17,13 +17,19 @@ MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
 States = tuple[list[Tensor], Tensor]
 
 
+class UpstreamError(ValueError):
+    """An upstream that cannot be had; the message says what failed, what was expected and what to type next."""
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A frozen front end.
 
     Call with waveforms (batch, samples) at 16 kHz, zero-padded, and lengths (batch,) in samples; returns the states,
     a list of (batch, frames, dim), and their lengths (batch,) in frames. No gradient flows. kind is "fbank",
-    "teacher", "random" or "student"; states names what each entry of the list is; fingerprint identifies the weights.
+    "teacher", "random", "student" or "upstream" (any other model); states names what each entry of the list is;
+    fingerprint identifies the weights; parameters is their number, 0 for a front end that has none; network is None
+    for all that is not built of our own blocks.
     """
 
     name: str
@@ -33,16 +39,12 @@ class Upstream:
     states: tuple[str, ...]
     fingerprint: str
     compute: Callable[[Tensor, Tensor], States]
+    parameters: int = 0
     network: SpeechEncoder | None = None
 
     def __call__(self, waves: Tensor, lengths: Tensor) -> States:
         with torch.no_grad():
             return self.compute(waves, lengths)
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters; 0 for a front end that has none."""
-        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
 
     @property
     def dims(self) -> Dims | None:
@@ -59,8 +61,27 @@ def from_network(name: str, kind: str, network: SpeechEncoder, exposes_input: bo
         states, frames = network(waves, lengths)
         return states[first:], frames
 
-    names = ("input of layer 1", *(f"output of layer {i + 1}" for i in range(network.dims.layers)))[first:]
-    return Upstream(name, kind, network.dims.width, STRIDE, names, weights_hash(network), compute, network)
+    return Upstream(
+        name,
+        kind,
+        network.dims.width,
+        STRIDE,
+        state_names(network.dims.layers)[first:],
+        weights_hash(network),
+        compute,
+        parameter_count(network),
+        network,
+    )
+
+
+def state_names(layers: int) -> tuple[str, ...]:
+    """What the states of a transformer of so many layers are (superb-protocol 1.1)."""
+    return ("input of layer 1", *(f"output of layer {i + 1}" for i in range(layers)))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable and frozen values of a module, buffers left out."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def from_checkpoint(path: Path, kind: str, name: str | None = None) -> Upstream:
@@ -100,4 +121,5 @@ def _fbank(wave: Tensor) -> Tensor:
     static = kaldi.fbank(wave[None], num_mel_bins=80, frame_length=25.0, frame_shift=10.0)
     first = compute_deltas(static.T).T
     full = torch.cat([static, first, compute_deltas(first.T).T], dim=1)
-    return (full - full.mean(0)) / (full.std(0) + 1e-10)
+    spread = full.std(0) if len(full) > 1 else torch.zeros_like(full[0])
+    return (full - full.mean(0)) / (spread + 1e-10)

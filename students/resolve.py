@@ -1,0 +1,54 @@
+"""From what a user types to an upstream."""
+
+from pathlib import Path
+
+from students.checkpoints import load_checkpoint
+from students.foreign import huggingface, s3prl, torchaudio_bundle
+from students.names import UPSTREAM_FORMS, suggestion
+from students.presets import STUDENTS, Size
+from students.upstreams import Upstream, UpstreamError, fbank, from_network, mini_teacher, untrained
+
+
+def resolve(spec: str, seed: int, size: Size = "mini") -> Upstream:
+    """The upstream that a user names in one of FORMS.
+
+    seed: of random weights; size: of a student with random weights. Raises UpstreamError if the name means nothing or
+    the model cannot be had, and CheckpointError if a checkpoint of this harness cannot be used.
+    """
+    scheme, _, rest = spec.partition(":")
+    name, _, file = rest.partition(":")
+    if file.startswith("~"):  # no shell expands it in the middle of a word
+        file = str(Path(file).expanduser())
+    if spec == "fbank":
+        return fbank()
+    if spec == "mini-hubert":
+        return mini_teacher()
+    if scheme == "random" and rest:
+        return _random(rest, seed, size)
+    if scheme == "hf" and rest:
+        return huggingface(rest)
+    if scheme == "torchaudio" and rest:
+        return torchaudio_bundle(name, Path(file) if file else None)
+    if scheme == "s3prl" and rest:
+        return s3prl(name, file or None, seed)
+    if Path(spec).exists():
+        return _checkpoint(Path(spec))
+    known = ["fbank", "mini-hubert", *(f"random:{student}" for student in STUDENTS)]
+    near = suggestion(spec, known + [f"{name}:{rest}" for name in ("hf", "torchaudio", "s3prl") if rest])
+    hint = f"{near} " if near.startswith("did you") else ""
+    raise UpstreamError(f"unknown upstream {spec!r}: {hint}expected one of {', '.join(UPSTREAM_FORMS)}")
+
+
+def _random(student: str, seed: int, size: Size) -> Upstream:
+    if student not in STUDENTS:
+        raise UpstreamError(f"unknown student {student!r}: {suggestion(student, STUDENTS)} Type random:STUDENT")
+    return untrained(student, size, seed)
+
+
+def _checkpoint(path: Path) -> Upstream:
+    """A student of this harness, or the teacher that `harness pretrain` writes."""
+    if (path / "config.json").is_file():
+        raise UpstreamError(f"{path} is a Hugging Face folder: expected a checkpoint of this harness; type hf:{path}")
+    network, info = load_checkpoint(path)
+    kind = "student" if info.name in STUDENTS else "teacher"
+    return from_network(info.name, kind, network, info.exposes_input)
