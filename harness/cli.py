@@ -5,12 +5,14 @@ Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 wrong
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.config import OBJECTIVE_NAMES, TEACHER_NAMES, RunSettings, UsageError, unknown
+from harness.config import OBJECTIVE_NAMES, TEACHER_NAMES, EvaluationSettings, RunSettings, UsageError, unknown
+from tasks.registry import PROTOCOLS, TASKS
 
 if TYPE_CHECKING:
     from reports.tables import Table
@@ -20,11 +22,14 @@ EXPECTED = (
     ("tasks.base", "CorpusError"),
     ("tasks.audio", "AudioError"),
     ("students.checkpoints", "CheckpointError"),
+    ("students.upstreams", "UpstreamError"),
     ("reports.records", "RecordError"),
     ("harness.features", "TooManyBadFiles"),
     ("harness.distill", "DistillationError"),
     ("harness.complexity", "ComplexityError"),
 )
+SUITE_HELP = "Synthetic corpora at once, or the official ones with the official settings."
+PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published numbers were."
 
 
 class Cli(click.Group):
@@ -66,7 +71,8 @@ def main() -> None:
 @click.option("--teacher", default=TEACHER_NAMES[0], show_default=True, help="Frozen model to learn from.")
 @click.option("--objective", default="star", show_default=True, help="What the student matches.")
 @click.option("--suite", type=click.Choice(["mini"]), default="mini", show_default=True, help="Corpora to use.")
-@click.option("--tasks", default="pr,asr,ks,sid,er", show_default=True, help="Comma-separated task names.")
+@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
 @click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the suite; default: the user's cache.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
@@ -86,8 +92,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     harness run --student starhubert --tasks ks,sid --objective layer-wise-tgm
     """
     out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
-    tasks = tuple(name.strip() for name in options.pop("tasks").split(",") if name.strip())
-    settings = RunSettings(out=out, tasks=tasks, **options)
+    settings = RunSettings(out=out, tasks=_names(options.pop("tasks")), **options)
     from harness.plan import plan
 
     if dry_run:
@@ -107,6 +112,43 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     _print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
     _print_table(measured_table(records))
     click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
+
+
+@main.command()
+@click.option("--upstream", required=True, help="Model to evaluate: `harness list upstreams`.")
+@click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
+@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
+@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default: runs/UPSTREAM-SUITE-...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the probes and of random weights.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini.")
+@click.option("--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
+def evaluate(as_json: bool, **options: Any) -> None:
+    """Evaluate one upstream on the tasks: a checkpoint, a baseline, or any model of s3prl, Hugging Face, torchaudio.
+
+    The same command on the same folder goes on where it stopped: finished results are kept.
+
+    \b
+    harness evaluate --upstream runs/starhubert-mini-seed0/student
+    harness evaluate --upstream torchaudio:HUBERT_BASE --suite superb --corpora /data/superb --tasks ks,sid
+    """
+    upstream, suite, seed = options["upstream"], options["suite"], options["seed"]
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in upstream).strip("-.")
+    variant = "-official" if options["protocol"] == "official" else ""
+    out = options.pop("out") or Path("runs") / f"{name}-{suite}{variant}-seed{seed}"
+    settings = EvaluationSettings(out=out, tasks=_names(options.pop("tasks")), **options)
+    from harness.progress import Stages
+    from harness.run import execute_evaluation
+    from reports.tables import measured_table
+
+    records = execute_evaluation(settings, Stages())
+    if as_json:
+        _print_records(records)
+        return
+    _print_table(measured_table(records))
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json)")
 
 
 @main.command()
@@ -136,6 +178,52 @@ def report(runs: tuple[Path, ...], form: str) -> None:
         click.echo(markdown([measured_table(records)]))
     else:
         _print_table(measured_table(records))
+
+
+@main.command()
+@click.option(
+    "--corpora", type=click.Path(path_type=Path), help="Folder of the official corpora, or of the mini suite."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def doctor(corpora: Path | None, as_json: bool) -> None:
+    """Check the environment, and the corpora of all ten tasks: every problem at once, each with its cure.
+
+    Exit code 0 if a run can work, 2 if something is missing; warnings do not count.
+
+    \b
+    harness doctor
+    harness doctor --corpora /data/superb
+    """
+    from harness.doctor import check_corpora, check_environment, lines
+    from harness.progress import Stages
+
+    if corpora is not None and not corpora.is_dir():
+        raise UsageError(f"no folder {corpora}: expected the one that holds LibriSpeech, VoxCeleb1 and the others")
+    checks = check_environment()
+    if corpora is not None:
+        checks += check_corpora(corpora, Stages())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        click.echo("\n".join(lines(checks)))
+    if any(check.status == "problem" for check in checks):
+        sys.exit(2)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--upstream", required=True, help="Whose predictions to hand in, as the run's table spells it.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("predict.zip"), show_default=True)
+@click.option("--allow-synthetic", is_flag=True, help="Pack records of the mini suite, which no leaderboard can score.")
+def leaderboard(run: Path, upstream: str, out: Path, allow_synthetic: bool) -> None:
+    """Pack a run's predictions into the archive that the SUPERB leaderboard takes, for the tasks that the run has.
+
+    \b
+    harness leaderboard runs/hubert-superb-seed0 --upstream torchaudio:HUBERT_BASE --out predict.zip
+    """
+    from harness.leaderboard import write_predictions
+
+    click.echo(f"Predictions: {write_predictions(run, upstream, out, allow_synthetic)}")
 
 
 @main.command()
@@ -198,12 +286,12 @@ def published(form: str) -> None:
 
 
 @main.command("list")
-@click.argument("what", type=click.Choice(["students", "teachers", "objectives", "tasks", "networks"]))
+@click.argument("what", type=click.Choice(["students", "teachers", "objectives", "tasks", "networks", "upstreams"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def list_(what: str, as_json: bool) -> None:
-    """What there is: students, teachers, objectives, tasks or networks to count, one name a line."""
+    """What there is: students, teachers, objectives, tasks, networks to count or forms of upstreams, one a line."""
+    from students.names import UPSTREAM_FORMS
     from students.presets import STUDENTS, TEACHERS
-    from tasks.registry import TASKS
 
     names = {
         "students": tuple(STUDENTS),
@@ -211,6 +299,7 @@ def list_(what: str, as_json: bool) -> None:
         "objectives": OBJECTIVE_NAMES,
         "tasks": TASKS,
         "networks": tuple(STUDENTS | TEACHERS),
+        "upstreams": UPSTREAM_FORMS,
     }
     click.echo(json.dumps(names[what]) if as_json else "\n".join(names[what]))
 
@@ -226,6 +315,10 @@ def pretrain(out: Path) -> None:
     from harness.progress import Stages
 
     click.echo(f"Checkpoint: {pretrain_to(out, Stages())}")
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
 
 
 def _print_table(table: "Table") -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.complexity import PROFILING_SAMPLES, count_network, superb_extra
+from harness.complexity import PROFILING_SAMPLES, count_network, profile, superb_extra
 from harness.progress import Stages
 from students.presets import STUDENTS, TEACHERS, Size
+from students.upstreams import Upstream
 
 NETWORKS = STUDENTS | TEACHERS
 
@@ -18,6 +19,14 @@ def count_rows(plan: Sequence[tuple[str, Size, tuple[str, ...]]], stages: Stages
     traces = sum(len(PROFILING_SAMPLES[bucket]) for *_, buckets in plan for bucket in buckets)
     with stages.stage("count", traces) as advance:
         return [_row(name, size, buckets, lambda _: advance(1)) for name, size, buckets in plan]
+
+
+def macs(upstream: Upstream) -> dict[str, Any]:
+    """The record's fields on an upstream's cost: `strict` MACs over the profiling lengths, None where no closed formula
+    is known."""
+    if upstream.dims is None:
+        return {"macs": None, "macs_convention": None}
+    return {"macs": sum(count.total for count in profile(upstream.dims).values()), "macs_convention": "strict"}
 
 
 def _row(name: str, size: Size, buckets: tuple[str, ...], done: Any) -> dict[str, Any]:

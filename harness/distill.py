@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from harness.features import Advance, Extractor, read_item
+from harness.features import PLAIN, Advance, Extractor, read_item
 from harness.schedule import warmup_cosine
 from students.encoder import SpeechEncoder
 from students.objectives import OBJECTIVES
@@ -57,7 +57,7 @@ class DistillationData:
     """Utterances in memory with the teacher's states for them, which are computed once and reused at every epoch."""
 
     def __init__(self, items: list[Item], teacher: Extractor, advance: Advance) -> None:
-        states = teacher.frames(items, 0.0, advance)
+        states = teacher.frames(items, PLAIN, advance)
         kept = [(item, state) for item, state in zip(items, states, strict=True) if state is not None]
         self.states = {item.id: state for item, state in kept}
         self.waves = {item.id: torch.from_numpy(read_item(item)) for item, _ in kept}

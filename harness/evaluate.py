@@ -1,28 +1,39 @@
-"""One upstream on one task: folds, score, record."""
+"""One upstream on the tasks: folds, scores, records."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from harness import provenance
-from harness.features import Extractor
+from harness.cache import MemoryCache, StateCache
+from harness.features import Extractor, TooManyBadFiles, read_item
 from harness.probe import FoldResult, run_fold
 from harness.progress import Stages
-from reports.records import Record, write_record
+from harness.search import run_search
+from harness.suite import STATES_VERSION, Folds, Suite
+from reports.records import Record, read_records, write_record
 from students.upstreams import Upstream
-from tasks.base import ProbeSettings, Splits, Task
-from tasks.metrics import bootstrap_stderr, errors_and_counts
+from tasks.audio import AudioError
+from tasks.base import Item, Metric, ProbeSettings, Protocol, Splits, Task, Trial
+from tasks.metrics import summary
+from tasks.registry import load_task
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all records of a run share: suite, data, seed, machine and where they go."""
+    """What all records of a run share: tasks and their data, seed, machine and the folder where records go."""
 
     folder: Path
-    suite: str
-    data_fingerprint: str
+    suite: Suite
+    tasks: list[Task]
+    folds: Folds
+    fingerprints: dict[str, str]  # of the data, by task
     seed: int
     device: str
     commit: str | None
@@ -30,77 +41,156 @@ class Context:
     versions: dict[str, str]
 
 
+def open_context(
+    folder: Path, suite: Suite, protocol: Protocol, names: Sequence[str], seed: int, device: str
+) -> Context:
+    """Read the tasks' corpora and make the folder. Raises CorpusError that tells all that is wrong with them."""
+    tasks = [load_task(name, protocol) for name in names]
+    folds = suite.read(tasks)
+    fingerprints = {name: suite.data_fingerprint(some) for name, some in folds.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    commit, dirty = provenance.commit()
+    machine = provenance.device_name(device)
+    return Context(folder, suite, tasks, folds, fingerprints, seed, machine, commit, dirty, provenance.versions())
+
+
+def evaluate_all(
+    upstream: Upstream, facts: dict[str, Any], context: Context, stages: Stages, cache: StateCache | None = None
+) -> list[Record]:
+    """One upstream on every task; a result that is already in the folder is read, not computed.
+
+    facts: fields of the records that belong to the upstream (teacher, macs and the like). cache: one for all tasks that
+    may hold states already (None: as the suite keeps them).
+    """
+    done = {(record.config_hash, record.metric): record for record in read_records(context.folder)}
+    if cache is None and context.suite.store is None:
+        cache = MemoryCache()
+    records = []
+    for task in context.tasks:
+        key = provenance.config_hash(cell_config(task, context.suite.probe(task), upstream, context))
+        finished = [done[key, metric.name] for metric in task.metrics if (key, metric.name) in done]
+        if len(finished) < len(task.metrics) or any(_stale(record, task, context) for record in finished):
+            kept = cache or context.suite.cache(upstream, context.folds[task.name])
+            finished = evaluate(task, Extractor(upstream, cache=kept), context, facts, stages)
+        records += finished
+    return records
+
+
 def cell_config(task: Task, settings: ProbeSettings, upstream: Upstream, context: Context) -> dict[str, Any]:
     """Everything that decides one score; a record with the same configuration need not be computed again."""
     return {
         "task": task.name,
         "task_version": task.version,
+        "protocol": task.protocol,
+        "states_version": STATES_VERSION,
+        "audio": asdict(task.audio),
         "probe": asdict(settings),
         "upstream": upstream.name,
         "upstream_fingerprint": upstream.fingerprint,
         "states": list(upstream.states),
-        "data_fingerprint": context.data_fingerprint,
+        "data_fingerprint": context.fingerprints[task.name],
         "seed": context.seed,
     }
 
 
-def evaluate(
-    task: Task,
-    settings: ProbeSettings,
-    folds: list[Splits],
-    extractor: Extractor,
-    context: Context,
-    facts: dict[str, Any],
-    stages: Stages,
-) -> Record:
-    """Train and test one probe per fold and write the record at once.
+def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str, Any], stages: Stages) -> list[Record]:
+    """Train and test one probe per fold and write the records, one a metric, at once.
 
-    facts: fields of the record that belong to the upstream (teacher, macs and the like).
+    A task that fails because too many of its files are unusable gets records without value that say so.
     """
-    upstream = extractor.upstream
+    upstream, settings = extractor.upstream, context.suite.probe(task)
+    folds = context.folds[task.name]
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    config = cell_config(task, settings, upstream, context)
-    items = sum(len(part) for fold in folds for part in fold.values())
-    with stages.stage(f"{upstream.name} {task.name}", items + len(folds) * settings.steps) as advance:
-        results = [
-            run_fold(task, fold, extractor, settings, context.seed + index, advance) for index, fold in enumerate(folds)
-        ]
+    failure: list[str] = []
+    results: list[FoldResult] = []
+    try:
+        results = _results(task, folds, extractor, context, stages)
+    except TooManyBadFiles as error:
+        failure = [str(error)]
+        stages.console.print(f"Error: {upstream.name} on {task.name}: {error}", highlight=False, markup=False)
     predictions = [
         prediction | ({"fold": index + 1} if len(folds) > 1 else {})
         for index, result in enumerate(results)
         for prediction in result.predictions
     ]
-    rates = {result.learning_rate for result in results}
-    record = Record(
+    config = cell_config(task, settings, upstream, context)
+    shared = {
         **_shared(context),
-        **_declared(task, settings),
         **facts,
-        upstream=upstream.name,
-        upstream_kind=upstream.kind,  # type: ignore[arg-type]
-        checkpoint_sha256=upstream.fingerprint if upstream.network else None,
-        value=fmean(result.score for result in results),
-        stderr=_stderr(task, predictions, context.seed),
-        stderr_method="bootstrap over utterances, 1000 draws",
-        n_examples=len(predictions),
-        n_total=sum(len(fold["test"]) for fold in folds),
-        config_hash=provenance.config_hash(config),
-        config=config | {"folds": [_fold_facts(result) for result in results]},
-        learning_rate=rates.pop() if len(rates) == 1 else None,
-        dev_value=fmean(result.dev_score for result in results),
-        started_at=started_at,
-        seconds={key: round(sum(r.seconds[key] for r in results), 3) for key in results[0].seconds},
-        skipped=sorted({name for result in results for name in result.skipped}),
+        "upstream": upstream.name,
+        "upstream_kind": upstream.kind,
+        "checkpoint_sha256": upstream.fingerprint if upstream.parameters else None,
+        "parameters": upstream.parameters,
+        "task": task.name,
+        "task_version": task.version,
+        "split": "test",
+        "n_examples": len(predictions),
+        "n_total": sum(len(part) for fold in folds for name, part in fold.items() if name in ("test", "other test")),
+        "data_fingerprint": context.fingerprints[task.name],
+        "config_hash": provenance.config_hash(config),
+        "config": config | {"dev_metric": task.selection.name, "folds": [_fold_facts(result) for result in results]},
+        "learning_rate": _agreed([result.learning_rate for result in results]),
+        "learning_rates": list(settings.learning_rates),
+        "dev_value": fmean(result.dev_score for result in results) if results else None,
+        "deviations": deviations(task, settings),
+        "started_at": started_at,
+        "seconds": {
+            key: round(sum(r.seconds[key] for r in results), 3) for key in (results[0].seconds if results else ())
+        },
+        "skipped": failure or sorted({name for result in results for name in result.skipped}),
+    }
+    records = [Record(**shared, **_scored(metric, results, context.seed)) for metric in task.metrics]
+    paths = [write_record(context.folder, record, predictions) for record in records]
+    return [replace(record, predictions=f"{path.stem}.jsonl") for record, path in zip(records, paths, strict=True)]
+
+
+def deviations(task: Task, settings: ProbeSettings) -> list[str]:
+    """Where a probe leaves the official recipe, one plain line each."""
+    everywhere = (
+        "hidden states of each utterance alone, exactly its own frames, without padding",
+        "constant learning rate; the STaR and ARM papers' scores have warm-up and linear decay",
     )
-    write_record(context.folder, record, predictions)
-    return record
+    official, used = asdict(task.official), asdict(settings)
+    changed = [f"{key} {used[key]}, official {official[key]}" for key in official if used[key] != official[key]]
+    return [*everywhere, *task.differences, *changed]
+
+
+def _results(
+    task: Task, folds: list[Splits], extractor: Extractor, context: Context, stages: Stages
+) -> list[FoldResult]:
+    settings, upstream = context.suite.probe(task), extractor.upstream
+    engine, units = (run_search, len(upstream.states)) if task.head == "search" else (run_fold, settings.steps)
+    items = sum(_heard(part) for fold in folds for name, part in fold.items() if not name.startswith("other "))
+    with stages.stage(f"{upstream.name} {task.name}", items + len(folds) * units) as advance:
+        return [
+            engine(task, fold, extractor, settings, context.seed + index, advance) for index, fold in enumerate(folds)
+        ]
+
+
+def _heard(items: Sequence[Item]) -> int:
+    """How many stretches of audio these examples need."""
+    files = {(item.path, item.start) for item in items}
+    return len(files | {(item.other, 0) for item in items if isinstance(item, Trial)})
+
+
+def _stale(record: Record, task: Task, context: Context) -> bool:
+    """Whether the cell failed, or a file that it set aside can be read again."""
+    if record.value is None:
+        return True
+    items = {item.id: item for fold in context.folds[task.name] for part in fold.values() for item in part}
+    for id, _, reason in (entry.partition(": ") for entry in record.skipped):
+        if id in items and reason.startswith("cannot "):
+            with suppress(AudioError):
+                read_item(items[id], task.audio)
+                return True
+    return False
 
 
 def _shared(context: Context) -> dict[str, Any]:
     return {
-        "suite": context.suite,
-        "synthetic": context.suite == "mini",
+        "suite": context.suite.name,
+        "synthetic": context.suite.name == "mini",
         "seed": context.seed,
-        "data_fingerprint": context.data_fingerprint,
         "commit": context.commit,
         "dirty": context.dirty,
         "versions": context.versions,
@@ -108,36 +198,29 @@ def _shared(context: Context) -> dict[str, Any]:
     }
 
 
-def _declared(task: Task, settings: ProbeSettings) -> dict[str, Any]:
-    return {
-        "task": task.name,
-        "task_version": task.version,
-        "split": "test",
-        "metric": task.metric,
-        "higher_is_better": task.higher_is_better,
-        "learning_rates": list(settings.learning_rates),
-        "deviations": deviations(task, settings),
+def _scored(metric: Metric, results: list[FoldResult], seed: int) -> dict[str, Any]:
+    """A metric's mean over the folds, with its sampling error; nothing if the cell failed."""
+    named = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
+    if not results:
+        return named | dict.fromkeys(("value", "stderr", "low", "high", "stderr_method"))
+    draws = np.mean([metric.draws(result.predictions, seed + i) for i, result in enumerate(results)], axis=0)
+    interval = summary(draws)
+    return named | {
+        "value": fmean(metric.score(result.predictions) for result in results),
+        "stderr": interval.stderr,
+        "low": interval.low,
+        "high": interval.high,
+        "stderr_method": f"bootstrap over {metric.unit}, 1000 draws",
     }
 
 
-def deviations(task: Task, settings: ProbeSettings) -> list[str]:
-    """Where a probe leaves the official recipe, one plain line each."""
-    official, used = asdict(task.official), asdict(settings)
-    changed = [f"{key} {used[key]}, official {official[key]}" for key in official if used[key] != official[key]]
-    return [*task.differences, *changed]
+def _agreed(rates: list[float | None]) -> float | None:
+    return rates[0] if rates and len(set(rates)) == 1 else None
 
 
 def _fold_facts(result: FoldResult) -> dict[str, Any]:
     return {
         "learning_rate": result.learning_rate,
-        "dev_scores": {str(rate): score for rate, score in result.dev_scores.items()},
+        "dev_scores": result.dev_scores,
         "layer_weights": [round(weight, 4) for weight in result.layer_weights],
-        "test_score": result.score,
     }
-
-
-def _stderr(task: Task, predictions: list[dict[str, Any]], seed: int) -> float:
-    references = [prediction["reference"] for prediction in predictions]
-    hypotheses = [prediction["hypothesis"] for prediction in predictions]
-    errors, counts = errors_and_counts(references, hypotheses, tokens=task.metric in ("per", "wer"))
-    return bootstrap_stderr(errors, counts, seed)

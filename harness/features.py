@@ -1,4 +1,4 @@
-"""Hidden states of a frozen upstream, computed once per utterance and used by every task that needs them."""
+"""Hidden states of a frozen upstream, computed once per utterance as far as there is room to keep them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from harness.cache import MemoryCache, StateCache
 from students.upstreams import Upstream
-from tasks.audio import AudioError, read_audio
-from tasks.base import Item
+from tasks.audio import SAMPLE_RATE, AudioError, read_audio, trim_silence
+from tasks.base import AudioChain, Item
 
 CHUNK = 512  # utterances in memory at once, among which batches of similar length are found
-BATCH_SAMPLES = 16 * 16_000  # padded samples of one batch: enough to fill two cores, small enough for any machine
-Key = tuple[Path, int, int | None, float]
+BATCH_SAMPLES = 16 * SAMPLE_RATE  # padded samples of one batch: enough to fill two cores, small enough for any machine
+TOGETHER = 64  # utterances whose frames a caller should hold at once: 12 states of 64 x 15 s take 1 GB
 Advance = Callable[[int], None]
+PLAIN = AudioChain()
 
 
 class TooManyBadFiles(RuntimeError):
@@ -28,90 +30,120 @@ class TooManyBadFiles(RuntimeError):
 class Extractor:
     """One upstream with what it has already computed.
 
-    States of one utterance never depend on what else is in its batch. Files that cannot be read are set aside and
-    listed in `skipped`; above `limit` of them the extractor gives up with TooManyBadFiles.
+    States of one utterance never depend on what else is in its batch. Files that cannot be used are set aside and
+    listed in `skipped` with the reason; above `limit` such files the extractor gives up with TooManyBadFiles. cache
+    keeps states of single frames and may forget them: they are then computed again, to the same values.
     """
 
     upstream: Upstream
     limit: int = 20
+    cache: StateCache = field(default_factory=MemoryCache)
     skipped: dict[str, str] = field(default_factory=dict)
-    _frames: dict[Key, Tensor] = field(default_factory=dict)
-    _means: dict[Key, Tensor] = field(default_factory=dict)
+    _means: dict[str, Tensor] = field(default_factory=dict)
+    _bad: set[Path] = field(default_factory=set)
 
-    def frames(self, items: Sequence[Item], gain_db: float, advance: Advance) -> list[Tensor | None]:
+    def frames(
+        self, items: Sequence[Item], chain: AudioChain, advance: Advance = lambda count: None
+    ) -> list[Tensor | None]:
         """All states of each item, (states, frames, dim) in fp32; None for an item set aside."""
-        return self._lookup(items, gain_db, advance, self._frames, lambda states: states)
+        return self._lookup(items, chain, advance, "frames", lambda states: states)
 
-    def means(self, items: Sequence[Item], gain_db: float, advance: Advance) -> list[Tensor | None]:
+    def means(self, items: Sequence[Item], chain: AudioChain, advance: Advance) -> list[Tensor | None]:
         """The mean of each state over the valid frames, (states, dim) in fp32; None for an item set aside.
 
         For a head that is affine, averages over time and is affine again this is all that it needs of an utterance
         (superb-protocol 7).
         """
-        return self._lookup(items, gain_db, advance, self._means, lambda states: states.mean(dim=1))
+        return self._lookup(items, chain, advance, "means", lambda states: states.mean(dim=1))
+
+    def keep(self, items: Iterable[Item], chain: AudioChain) -> None:
+        """Let go of the frames of all other items."""
+        self.cache.keep([_name("frames", item, chain) for item in items])
 
     def _lookup(
         self,
         items: Sequence[Item],
-        gain_db: float,
+        chain: AudioChain,
         advance: Advance,
-        store: dict[Key, Tensor],
+        kind: str,
         reduce: Callable[[Tensor], Tensor],
     ) -> list[Tensor | None]:
-        keys = [(item.path, item.start, item.samples, gain_db) for item in items]
-        missing = {key: item for key, item in zip(keys, items, strict=True) if key not in store}
+        names = [_name(kind, item, chain) for item in items]
+        found = {name: states for name in names if (states := self._get(name)) is not None}
+        missing = {name: item for name, item in zip(names, items, strict=True) if name not in found}
         advance(len(items) - len(missing))
         for chunk in _batched(missing.items(), CHUNK):
-            waves = {key: wave for key, item in chunk if (wave := self._read(item, gain_db)) is not None}
+            waves = {name: wave for name, item in chunk if (wave := self._read(item, chain)) is not None}
             advance(len(chunk) - len(waves))
             for batch in _batches(waves):
-                for key, states in zip(batch, self._states([waves[key] for key in batch]), strict=True):
-                    store[key] = reduce(states)
+                for name, states in zip(batch, self._states([waves[name] for name in batch]), strict=True):
+                    found[name] = reduce(states)
+                    self._put(name, found[name])
                 advance(len(batch))
-        return [store.get(key) for key in keys]
+        return [found.get(name) for name in names]
+
+    def _get(self, name: str) -> Tensor | None:
+        return self._means.get(name) if name in self._means else self.cache.get(name)
+
+    def _put(self, name: str, states: Tensor) -> None:
+        if states.ndim == 2:
+            self._means[name] = states
+        self.cache.put(name, states)
 
     def _states(self, waves: list[Tensor]) -> list[Tensor]:
         lengths = torch.tensor([len(wave) for wave in waves])
         states, frames = self.upstream(pad_sequence(waves, batch_first=True), lengths)
         return [torch.stack([state[i, :count] for state in states]) for i, count in enumerate(frames.tolist())]
 
-    def _read(self, item: Item, gain_db: float) -> Tensor | None:
+    def _read(self, item: Item, chain: AudioChain) -> Tensor | None:
         try:
-            return torch.from_numpy(read_item(item, gain_db))
+            return torch.from_numpy(read_item(item, chain))
         except AudioError as error:
             self.skipped[item.id] = str(error)
-            if len(self.skipped) > self.limit:
+            self._bad.add(item.path)
+            if len(self._bad) > self.limit:
                 raise TooManyBadFiles(
-                    f"{len(self.skipped)} audio files cannot be used, more than the limit of {self.limit}; "
+                    f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; "
                     f"the last: {error}"
                 ) from error
             return None
 
 
-def read_item(item: Item, gain_db: float = 0.0) -> np.ndarray:
-    """The item's stretch of audio with gain, float32 at 16 kHz. Raises AudioError if it is shorter than a frame."""
+def read_item(item: Item, chain: AudioChain = PLAIN) -> np.ndarray:
+    """The item's stretch of audio after the chain, float32 at 16 kHz. Raises AudioError if it is shorter than a
+    frame."""
     wave = read_audio(item.path)
     end = None if item.samples is None else item.start + item.samples
     wave = wave[item.start : end]
+    if chain.gain_db:
+        wave = wave * np.float32(10 ** (chain.gain_db / 20))
+    if chain.trim_silence:
+        wave = trim_silence(wave)
     if len(wave) < 400:
         raise AudioError(f"cannot use {item.path}: {len(wave)} samples from {item.start}, fewer than a frame's 400")
-    return wave if gain_db == 0.0 else wave * np.float32(10 ** (gain_db / 20))
+    return wave
 
 
-def _batched(items: Iterable[tuple[Key, Item]], size: int) -> Iterable[list[tuple[Key, Item]]]:
+def _name(kind: str, item: Item, chain: AudioChain) -> str:
+    """What tells one utterance's states from another's of the same upstream and corpora."""
+    where = "/".join(item.path.parts[-5:])
+    return f"{kind} {where} {item.start} {item.samples} {chain.gain_db} {chain.trim_silence}"
+
+
+def _batched(items: Iterable[tuple[str, Item]], size: int) -> Iterable[list[tuple[str, Item]]]:
     """Consecutive lists of at most `size` items."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
-def _batches(waves: dict[Key, Tensor]) -> Iterable[list[Key]]:
+def _batches(waves: dict[str, Tensor]) -> Iterable[list[str]]:
     """Utterances of similar length together, so that little is padded."""
-    batch: list[Key] = []
-    for key in sorted(waves, key=lambda key: len(waves[key]), reverse=True):
+    batch: list[str] = []
+    for name in sorted(waves, key=lambda name: len(waves[name]), reverse=True):
         if batch and (len(batch) + 1) * len(waves[batch[0]]) > BATCH_SAMPLES:
             yield batch
             batch = []
-        batch.append(key)
+        batch.append(name)
     if batch:
         yield batch

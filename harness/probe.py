@@ -2,73 +2,80 @@
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from harness.features import Advance, Extractor
+from harness.features import TOGETHER, Advance, Extractor
+from harness.outputs import OUTPUTS, Outputs
 from harness.sampling import Sampler, macro_weights
-from tasks.base import Item, ProbeSettings, Splits, Task
-from tasks.heads import Grid, LinearGrid, RecurrentGrid
+from tasks.audio import SAMPLE_RATE, AudioError
+from tasks.base import Item, Prediction, ProbeSettings, Splits, Task
+from tasks.heads import Grid
 
 EVALUATION_BATCH = 32
+Hypotheses = dict[str, Any]  # by id of the utterance
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One trained probe: its test score and predictions, and how its learning rate was chosen on dev."""
+    """One trained probe: its test predictions and how they came about.
 
-    score: float
-    predictions: list[dict[str, Any]]
-    learning_rate: float
+    dev_score, dev_scores: percent, of the winner and of each candidate (learning rates, or the states of a search).
+    layer_weights: share of each state in the sum that the head sees. chosen: what else was decided on dev.
+    """
+
+    predictions: list[Prediction]
     dev_score: float
-    dev_scores: dict[float, float]
-    layer_weights: list[float]
-    skipped: list[str]
+    dev_scores: dict[str, float]
     seconds: dict[str, float]
+    skipped: list[str]
+    layer_weights: list[float]
+    learning_rate: float | None = None
 
 
-@dataclass
 class Examples:
-    """One split in memory: items with their states, (states, dim) means or (states, frames, dim) frames."""
+    """The utterances of one split with their states: means in memory, frames as the extractor keeps them."""
 
-    items: list[Item]
-    states: list[Tensor]
-    targets: list[list[int]]
+    def __init__(self, items: Sequence[Item], outputs: Outputs, extractor: Extractor, advance: Advance) -> None:
+        self.pooled, self.chain, self.extractor = outputs.task.head == "pooled", outputs.task.audio, extractor
+        self.items: list[Item] = []
+        self.skipped: list[str] = []  # what cannot be used, and why
+        self.frames: list[int] = []  # of each utterance; 1 for means
+        means = []
+        # Few at a time: frames that find no room are gone again when the next ones come.
+        for start in range(0, len(items), step := 1024 if self.pooled else TOGETHER):
+            some = items[start : start + step]
+            extract = extractor.means if self.pooled else extractor.frames
+            for item, state in zip(some, extract(some, self.chain, advance), strict=True):
+                if state is None:
+                    self.skipped.append(f"{item.id}: {extractor.skipped[item.id]}")
+                    continue
+                frames = 1 if self.pooled else state.shape[1]
+                if frames < outputs.shortest:
+                    self.skipped.append(f"{item.id}: {frames} frames, fewer than the {outputs.shortest} of the head")
+                    continue
+                self.items.append(item)
+                self.frames.append(frames)
+                means += [state] if self.pooled else []
+        self._means = torch.stack(means) if means else torch.empty(0)
 
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor, list[list[int]]]:
-        """States padded to (batch, states, [frames,] dim), lengths in frames (1 for means), and targets."""
-        states = [self.states[i] for i in indices]
-        targets = [self.targets[i] for i in indices]
-        if states[0].ndim == 2:
-            return torch.stack(states), torch.ones(len(states), dtype=torch.long), targets
-        lengths = torch.tensor([state.shape[1] for state in states])
-        padded = pad_sequence([state.transpose(0, 1) for state in states], batch_first=True)
-        return padded.transpose(1, 2), lengths, targets
-
-
-class Vocabulary:
-    """A task's outputs: class names of a classifier, or the symbols of a CTC task."""
-
-    def __init__(self, task: Task, train: list[Item]) -> None:
-        self.task = task
-        self.classes = task.classes or tuple(sorted({item.label for item in train}))
-        self.size = task.units if task.encode else len(self.classes)
-        self._index = {label: i for i, label in enumerate(self.classes)}
-
-    def encode(self, label: str) -> list[int]:
-        """Output indices of a label: one for a classifier, one per symbol for a CTC task."""
-        return self.task.encode(label) if self.task.encode else [self._index[label]]
-
-    def decode(self, logits: Tensor, length: int) -> str:
-        """The hypothesis in an item's logits: (outputs,) of a classifier, (frames, outputs) of a CTC task."""
-        if self.task.decode:
-            return self.task.decode(logits[:length].argmax(-1).tolist())
-        return self.classes[int(logits.argmax(-1))]
+    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """States padded to (batch, states, [frames,] dim), and lengths in frames (1 for means)."""
+        lengths = torch.tensor([self.frames[i] for i in indices])
+        if self.pooled:
+            return self._means[indices], lengths
+        items = [self.items[i] for i in indices]
+        frames = []
+        for item, state in zip(items, self.extractor.frames(items, self.chain), strict=True):
+            if state is None:
+                raise AudioError(f"{self.extractor.skipped[item.id]}: it could be read before")
+            frames.append(state.transpose(0, 1))
+        return pad_sequence(frames, batch_first=True).transpose(1, 2), lengths
 
 
 def run_fold(
@@ -79,95 +86,88 @@ def run_fold(
     seed: int,
     advance: Advance,
 ) -> FoldResult:
-    """Extract, train the grid of learning rates, select on dev and score test once.
+    """Extract, train the grid of learning rates, select on dev and predict test once.
 
-    advance: progress, one unit an item extracted and one an update.
+    advance: progress, one unit an utterance extracted and one an update.
     """
     started = time.perf_counter()
-    vocabulary = Vocabulary(task, splits["train"])
-    examples = {name: _examples(task, items, extractor, vocabulary, advance) for name, items in splits.items()}
+    outputs = OUTPUTS[task.head](task, splits["train"], extractor.upstream, settings)
+    files = {name: outputs.utterances(splits[name]) for name in ("dev", "train", "test")}
+    if task.head != "pooled":
+        extractor.keep([item for part in files.values() for item in part], task.audio)
+    examples = {name: Examples(items, outputs, extractor, advance) for name, items in files.items()}
     extracted = time.perf_counter()
     torch.manual_seed(seed)
-    grid = make_grid(task, examples["train"], vocabulary.size, settings)
-    best = _train(task, grid, examples, vocabulary, settings, seed, advance)
+    grid = outputs.grid()
+    best = _train(outputs, grid, examples, splits["dev"], seed, advance)
     trained = time.perf_counter()
-    winner = max(range(len(best)), key=lambda g: best[g][0] if task.higher_is_better else -best[g][0])
+    sign = 1 if task.selection.higher_is_better else -1
+    winner = max(range(len(best)), key=lambda g: sign * best[g][0])
     grid.load_state_dict(best[winner][1])
-    hypotheses = _predict(grid, examples["test"], vocabulary)[winner]
-    test = examples["test"].items
+    dev = outputs.rows(splits["dev"], _predict(outputs, grid, examples["dev"])[winner])
+    test = outputs.rows(splits["test"], _predict(outputs, grid, examples["test"])[winner])
+    outputs.settle(dev, test)
     return FoldResult(
-        score=task.score([item.label for item in test], hypotheses),
-        predictions=[
-            {"id": item.id, "reference": item.label, "hypothesis": hypothesis}
-            for item, hypothesis in zip(test, hypotheses, strict=True)
-        ],
-        learning_rate=settings.learning_rates[winner],
+        predictions=test,
         dev_score=best[winner][0],
-        dev_scores={rate: score for rate, (score, _) in zip(settings.learning_rates, best, strict=True)},
-        layer_weights=grid.layer_weights[winner].detach().softmax(-1).tolist(),
-        skipped=sorted(id for id in extractor.skipped if id in {item.id for part in splits.values() for item in part}),
+        dev_scores={str(rate): score for rate, (score, _) in zip(settings.learning_rates, best, strict=True)},
         seconds={
             "extract": extracted - started,
             "train": trained - extracted,
             "test": time.perf_counter() - trained,
         },
+        skipped=sorted({name for part in examples.values() for name in part.skipped}),
+        layer_weights=grid.layer_weights[winner].detach().softmax(-1).tolist(),
+        learning_rate=settings.learning_rates[winner],
     )
 
 
-def _examples(
-    task: Task, items: list[Item], extractor: Extractor, vocabulary: Vocabulary, advance: Advance
-) -> Examples:
-    extract = extractor.means if task.head == "pooled" else extractor.frames
-    states = extract(items, task.gain_db, advance)
-    usable = [(item, state) for item, state in zip(items, states, strict=True) if state is not None]
-    kept = [item for item, _ in usable]
-    return Examples(kept, [state for _, state in usable], [vocabulary.encode(item.label) for item in kept])
-
-
-def make_grid(task: Task, train: Examples, outputs: int, settings: ProbeSettings) -> Grid:
-    """The task's head, one copy per learning rate."""
-    num_states, dim = train.states[0].shape[0], train.states[0].shape[-1]
-    kind = RecurrentGrid if task.head == "ctc-bilstm" else LinearGrid
-    return kind(len(settings.learning_rates), num_states, dim, outputs, settings)
-
-
 def _train(
-    task: Task,
+    outputs: Outputs,
     grid: Grid,
     examples: dict[str, Examples],
-    vocabulary: Vocabulary,
-    settings: ProbeSettings,
+    dev: list[Item],
     seed: int,
     advance: Advance,
 ) -> list[tuple[float, dict[str, Tensor]]]:
     """Train all heads on the same batches; for each, the best dev score and the whole grid's weights at that time."""
-    optimizer = torch.optim.Adam(grid.groups(settings.learning_rates))
-    train, dev = examples["train"], examples["dev"]
-    sampler = Sampler(task.batching, train.items, [len(target) for target in train.targets], _sizes(train), seed)
+    settings, metric = outputs.settings, outputs.task.selection
+    optimizer = torch.optim.AdamW(grid.groups(settings.learning_rates), weight_decay=settings.weight_decay, fused=True)
+    train = _long_enough(examples["train"], settings.shortest, outputs.upstream.stride)
+    targets = {i: outputs.target(examples["train"].items[i], examples["train"].frames[i]) for i in train}
+    sampler = Sampler(
+        outputs.task.batching,
+        [examples["train"].items[i] for i in train],
+        [len(targets[i]) if isinstance(targets[i], list) else 1 for i in train],
+        [examples["train"].frames[i] * outputs.upstream.stride for i in train],
+        seed,
+    )
     batches = sampler.batches(settings.batch)
     best: list[tuple[float, dict[str, Tensor]]] = []
     for step in range(1, settings.steps + 1):
         grid.train()
-        states, lengths, targets = train.batch(next(batches))
-        loss = head_losses(grid(states, lengths), lengths, targets, task.head).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        for index in range(len(settings.learning_rates)):
-            nn.utils.clip_grad_norm_(grid.of(index), settings.clip)
+        grid.zero_grad()
+        for _ in range(settings.accumulate):
+            indices = [train[i] for i in next(batches)]
+            states, lengths = examples["train"].batch(indices)
+            losses = outputs.losses(grid(states, lengths), lengths, [targets[i] for i in indices])
+            (losses.sum() / settings.accumulate).backward()
+        grid.clip(settings.clip)
         optimizer.step()
         advance(1)
         if step % settings.eval_every == 0 or step == settings.steps:
-            scores = _dev_scores(task, grid, dev, vocabulary)
+            scores = _dev_scores(outputs, grid, examples["dev"], dev)
             weights = copy.deepcopy(grid.state_dict())
             best = [
-                (score, weights) if not best or _better(score, best[g][0], task.higher_is_better) else best[g]
+                (score, weights) if not best or _better(score, best[g][0], metric.higher_is_better) else best[g]
                 for g, score in enumerate(scores)
             ]
     return best
 
 
-def _sizes(examples: Examples) -> list[int]:
-    return [state.shape[1] for state in examples.states]
+def _long_enough(train: Examples, shortest: float, stride: int) -> list[int]:
+    """Indices of the training utterances of more than `shortest` seconds."""
+    return [i for i, frames in enumerate(train.frames) if train.pooled or frames * stride >= shortest * SAMPLE_RATE]
 
 
 def _better(score: float, best: float, higher_is_better: bool) -> bool:
@@ -175,42 +175,29 @@ def _better(score: float, best: float, higher_is_better: bool) -> bool:
     return score > best if higher_is_better else score < best
 
 
-def head_losses(logits: Tensor, lengths: Tensor, targets: list[list[int]], head: str) -> Tensor:
-    """The loss of each head of a grid (G,): cross-entropy, or CTC with blank 0 (superb-protocol 2.1 to 2.10).
-
-    logits: (G, batch, outputs), or (G, batch, frames, outputs) for CTC.
-    """
-    flat = torch.tensor([index for target in targets for index in target])
-    if head == "pooled":
-        return torch.stack([F.cross_entropy(one, flat) for one in logits])
-    sizes = torch.tensor([len(target) for target in targets])
-    log_probabilities = logits.log_softmax(-1).transpose(1, 2)
-    return torch.stack([F.ctc_loss(one, flat, lengths, sizes, zero_infinity=True) for one in log_probabilities])
-
-
 @torch.inference_mode()
-def _predict(grid: Grid, examples: Examples, vocabulary: Vocabulary) -> list[list[str]]:
-    """Every head's hypotheses for all items, in the items' order."""
+def _predict(outputs: Outputs, grid: Grid, examples: Examples) -> list[Hypotheses]:
+    """Every head's hypotheses for all utterances."""
     grid.eval()
-    order = sorted(range(len(examples.items)), key=lambda i: examples.states[i].shape[1])
-    hypotheses: list[list[str]] = [[""] * len(order) for _ in grid.heads]
+    order = sorted(range(len(examples.items)), key=lambda i: examples.frames[i])
+    hypotheses: list[Hypotheses] = [{} for _ in range(grid.size)]
     for start in range(0, len(order), EVALUATION_BATCH):
         indices = order[start : start + EVALUATION_BATCH]
-        states, lengths, _ = examples.batch(indices)
+        states, lengths = examples.batch(indices)
         for g, logits in enumerate(grid(states, lengths)):
             for row, index in enumerate(indices):
-                hypotheses[g][index] = vocabulary.decode(logits[row], int(lengths[row]))
+                hypotheses[g][examples.items[index].id] = outputs.hypothesis(logits[row], int(lengths[row]))
     return hypotheses
 
 
-def _dev_scores(task: Task, grid: Grid, dev: Examples, vocabulary: Vocabulary) -> list[float]:
+def _dev_scores(outputs: Outputs, grid: Grid, examples: Examples, dev: list[Item]) -> list[float]:
     """Every head's score on dev; for a class-balanced task the expectation of the protocol's random draw."""
-    references = [item.label for item in dev.items]
-    all_hypotheses = _predict(grid, dev, vocabulary)
-    if task.batching != "balanced":
-        return [task.score(references, hypotheses) for hypotheses in all_hypotheses]
-    weights = macro_weights(dev.items)
+    tables = [outputs.rows(dev, hypotheses) for hypotheses in _predict(outputs, grid, examples)]
+    if outputs.task.batching != "balanced":
+        return [outputs.task.selection.score(rows) for rows in tables]
+    weights = dict(zip((item.id for item in examples.items), macro_weights(examples.items), strict=True))
+    total = sum(weights.values())
     return [
-        100 * sum(w for w, r, h in zip(weights, references, hypotheses, strict=True) if r == h) / sum(weights)
-        for hypotheses in all_hypotheses
+        100 * sum(weights[row["id"]] for row in rows if row["reference"] == row["hypothesis"]) / total
+        for rows in tables
     ]

@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 Advance = Callable[[int], None]
 
@@ -23,15 +31,28 @@ class Stages:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """A stage of `total` units; call what it yields with the number of units done."""
+        with self._bar(title, total) as (progress, bar):
+            yield lambda count: progress.advance(bar, count)
+
+    @contextmanager
+    def _bar(self, title: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         started = time.perf_counter()
         with Progress(*columns, *times, console=self.console, transient=True) as progress:
-            bar = progress.add_task(title, total=total)
-            yield lambda count: progress.advance(bar, count)
+            yield progress, progress.add_task(title, total=total)
         self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - started
         self.console.print(f"  {title}: {self.seconds[title]:.1f} s", highlight=False, markup=False)
 
-    def say(self, line: str) -> None:
-        """One plain line on stderr."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    @contextmanager
+    def counted(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        """A stage that tells itself how many of how many units are done."""
+        before = 0
+        with self._bar(title, None) as (progress, bar):
+
+            def done(count: int, total: int) -> None:
+                nonlocal before
+                progress.update(bar, total=total, advance=count - before)
+                before = count
+
+            yield done

@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from harness import provenance
-from harness.complexity import PROFILING_SAMPLES, profile
-from harness.config import RunSettings, UsageError
-from harness.counting import count_rows
+from harness.cache import GIB
+from harness.complexity import PROFILING_SAMPLES
+from harness.config import EvaluationSettings, RunSettings, UsageError
+from harness.counting import count_rows, macs
 from harness.distill import DistillationData, DistillSettings, distill
-from harness.evaluate import Context, cell_config, evaluate
+from harness.evaluate import evaluate_all, open_context
 from harness.features import Extractor
 from harness.progress import Stages
+from harness.suite import Store, default_store, open_suite
 from reports.figures import distillation_figure
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
 from reports.tables import overall_scores, suite_label
 from students.checkpoints import FILE_NAME, save_checkpoint
 from students.presets import STUDENTS
+from students.resolve import resolve
 from students.upstreams import Upstream, fbank, from_checkpoint, mini_teacher, untrained
 from tasks.corpora.librispeech import librispeech
 from tasks.mini.settings import MINI_DISTILLATION, MINI_PROBES
-from tasks.mini.suite import ensure_suite, suite_fingerprint
-from tasks.registry import load_task
 
 CURVE = "distillation.jsonl"
 
@@ -33,10 +34,7 @@ class Run:
 
     def __init__(self, settings: RunSettings, stages: Stages) -> None:
         self.settings, self.stages = settings, stages
-        with stages.stage("mini (synthetic speech)", 1) as advance:
-            self.corpora = ensure_suite(settings.corpora)
-            advance(1)
-        self.fingerprint = suite_fingerprint(self.corpora)
+        self.suite = open_suite(settings.suite, settings.corpora, None, stages)
         self.teacher = Extractor(mini_teacher())
         self.distillation = DistillSettings(settings.objective, **MINI_DISTILLATION)
 
@@ -47,7 +45,8 @@ class Run:
             "teacher": self.settings.teacher,
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
-            "data_fingerprint": self.fingerprint,
+            "protocol": self.settings.protocol,
+            "data_fingerprint": self.suite.fingerprint,
             "seed": self.settings.seed,
             "device": self.settings.device,
             "distillation": asdict(self.distillation),
@@ -75,13 +74,21 @@ def _claim(folder: Path, resolved: dict[str, Any]) -> None:
     """Write the resolved settings to the run's folder, or find them there unchanged."""
     path = folder / "settings.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in resolved if before.get(key) != resolved[key]]
+        before = _stored(path)
+        changed = [key for key in resolved if not isinstance(before, dict) or before.get(key) != resolved[key]]
         if changed:
             raise UsageError(
                 f"{folder} holds a run with another {', '.join(changed)}: give a new folder with --out, or remove it"
             )
     write_text(path, json.dumps(resolved, indent=2) + "\n")
+
+
+def _stored(path: Path) -> Any:
+    """What a JSON file of the run's folder holds. Raises UsageError if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read ({error}): remove it, and give the command again") from error
 
 
 def _distilled(run: Run) -> Upstream:
@@ -90,7 +97,7 @@ def _distilled(run: Run) -> Upstream:
     folder = run.settings.out / "student"
     if not (folder / FILE_NAME).exists():
         preset = STUDENTS[name]()
-        splits = librispeech(run.corpora)[0]
+        splits = librispeech(run.suite.corpora)[0]
         utterances = len(splits["train"]) + len(splits["dev"])
         with run.stages.stage(f"{run.settings.teacher} states", utterances) as advance:
             train, valid = (DistillationData(splits[part], run.teacher, advance) for part in ("train", "dev"))
@@ -119,7 +126,7 @@ def _counts(run: Run) -> list[dict[str, Any]]:
     shortest bucket, HuBERT Base by formula alone."""
     path = run.settings.out / "counts.json"
     if path.exists():
-        stored: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        stored: list[dict[str, Any]] = _stored(path)
         return stored
     everything = tuple(PROFILING_SAMPLES)
     student = run.settings.student
@@ -139,37 +146,14 @@ def _counts(run: Run) -> list[dict[str, Any]]:
 def _evaluate(run: Run, student: Upstream) -> list[Record]:
     """Every upstream on every task, one record each; finished ones are read, not computed."""
     settings = run.settings
-    folder = settings.out / "records"
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {record.config_hash: record for record in read_records(folder)}
-    commit, dirty = provenance.commit()
-    context = Context(
-        folder=folder,
-        suite=settings.suite,
-        data_fingerprint=run.fingerprint,
-        seed=settings.seed,
-        device=provenance.device_name(settings.device),
-        commit=commit,
-        dirty=dirty,
-        versions=provenance.versions(),
+    context = open_context(
+        settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
     )
-    tasks = [load_task(name) for name in settings.tasks]
-    folds = {task.name: task.folds(run.corpora) for task in tasks}
-    control = untrained(settings.student, "mini", settings.seed)
     records = []
-    for upstream in (fbank(), run.teacher.upstream, control, student):
-        extractor = run.teacher if upstream is run.teacher.upstream else Extractor(upstream)
-        facts = {
-            "teacher": settings.teacher if upstream.kind == "student" else None,
-            "parameters": upstream.parameters,
-            "macs": sum(count.total for count in profile(upstream.dims).values()) if upstream.dims else None,
-            "macs_convention": "strict" if upstream.network else None,
-        }
-        for task in tasks:
-            probe = MINI_PROBES[task.name]
-            key = provenance.config_hash(cell_config(task, probe, upstream, context))
-            record = done.get(key) or evaluate(task, probe, folds[task.name], extractor, context, facts, run.stages)
-            records.append(record)
+    for upstream in (fbank(), run.teacher.upstream, untrained(settings.student, "mini", settings.seed), student):
+        cache = run.teacher.cache if upstream is run.teacher.upstream else None
+        teacher = settings.teacher if upstream.kind == "student" else None
+        records += evaluate_all(upstream, macs(upstream) | {"teacher": teacher}, context, run.stages, cache)
     return records
 
 
@@ -185,3 +169,21 @@ def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> No
         settings, seconds = run.resolved(), run.stages.seconds
         write_report(out, RunReport(records, counts, curve, settings, seconds, figure))
         advance(1)
+
+
+def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Record]:
+    """One upstream on the tasks of a suite, with a report; a result already in the folder is not computed again.
+
+    Raises UsageError, CorpusError and UpstreamError for what cannot be evaluated, before anything is computed.
+    """
+    upstream = resolve(settings.upstream, settings.seed)
+    folder = settings.cache or (default_store() if settings.suite == "superb" else None)
+    store = Store(folder, int(settings.cache_gb * GIB)) if folder else None
+    suite = open_suite(settings.suite, settings.corpora, store, stages)
+    context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
+    decisive = ("upstream", "suite", "protocol", "seed")
+    _claim(settings.out, {name: getattr(settings, name) for name in decisive} | {"weights": upstream.fingerprint})
+    records = evaluate_all(upstream, macs(upstream) | {"teacher": None}, context, stages)
+    plain = json.loads(json.dumps(asdict(settings), default=str))
+    write_report(settings.out, RunReport(read_records(context.folder), [], [], plain, stages.seconds))
+    return records

@@ -7,6 +7,8 @@ import numpy as np
 
 from tasks.base import Batching, Item
 
+LONG = 300_000  # samples: a window that begins with a longer utterance is halved (superb-protocol 2.1)
+
 
 def slots(items: list[Item]) -> list[list[int]]:
     """Indices of the items, those of one file together: the protocol draws files, then a stretch of the file."""
@@ -30,16 +32,20 @@ def macro_weights(items: list[Item]) -> list[float]:
 class Sampler:
     """Endless batches of item indices.
 
-    target_sizes, frames: length of each item's target and of its states, by which "windows" and "buckets" are sorted.
+    target_sizes, samples: length of each item's target and of its audio, by which "windows" and "buckets" are sorted.
+    A window whose first item is longer than 300 000 samples is halved, as officially.
     """
 
     def __init__(
-        self, batching: Batching, items: list[Item], target_sizes: list[int], frames: list[int], seed: int
+        self, batching: Batching, items: list[Item], target_sizes: list[int], samples: list[int], seed: int
     ) -> None:
+        if not items:
+            raise ValueError("cannot draw batches from no items: expected at least one that is usable")
         self.batching, self.items = batching, items
         self.rng = np.random.default_rng(seed)
-        sizes = target_sizes if batching == "windows" else frames
-        self.order = sorted(range(len(items)), key=lambda i: (-sizes[i], -frames[i], items[i].id))
+        self.samples = samples
+        sizes = target_sizes if batching == "windows" else samples
+        self.order = sorted(range(len(items)), key=lambda i: (-sizes[i], -samples[i], items[i].id))
 
     def batches(self, batch: int) -> Iterator[list[int]]:
         """Batches for ever, by the rule the sampler was made with."""
@@ -59,19 +65,22 @@ class Sampler:
                 yield [groups[g][int(self.rng.integers(len(groups[g])))] for g in order[start : start + batch]]
 
     def _balanced(self, batch: int) -> Iterator[list[int]]:
-        weights = np.array(macro_weights(self.items))
-        weights /= weights.sum()
+        chances = np.cumsum(macro_weights(self.items))
+        chances /= chances[-1]
         while True:
-            yield self.rng.choice(len(self.items), size=batch, p=weights).tolist()
+            yield np.searchsorted(chances, self.rng.random(batch), side="right").tolist()
 
     def _windows(self, batch: int) -> Iterator[list[int]]:
         while True:
             for first in self.rng.permutation(len(self.items)):
                 start = min(int(first), len(self.items) - batch)
-                yield self.order[start : start + batch]
+                count = batch // 2 if self.samples[self.order[start]] > LONG else batch
+                yield self.order[start : start + max(count, 1)]
 
     def _buckets(self, batch: int) -> Iterator[list[int]]:
-        starts = range(0, len(self.order), batch)
+        # Officially twice as large and halved, but for the last one, which is kept whole unless it is full.
+        full, rest = divmod(len(self.order), 2 * batch)
+        edges = [*range(0, 2 * full * batch + 1, batch), *([len(self.order)] if rest else [])]
         while True:
-            for position in self.rng.permutation(len(starts)):
-                yield self.order[starts[position] : starts[position] + batch]
+            for position in self.rng.permutation(len(edges) - 1):
+                yield self.order[edges[position] : edges[position + 1]]

@@ -10,7 +10,8 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+TWO_METRICS = ("sf_f1", "sf_cer")
 
 
 class RecordError(ValueError):
@@ -21,18 +22,19 @@ class RecordError(ValueError):
 class Record:
     """The result of one upstream on one task with one seed, and all that is needed to obtain it again.
 
-    value, stderr, dev_value: percent; value is None when the cell failed, and `skipped` then says why. n_examples:
-    scored, of n_total in the split. parameters, macs: of the upstream, macs (multiply-accumulates) counted as
-    `macs_convention` says. learning_rate: selected on dev out of learning_rates. data_fingerprint: hash of what was
-    scored. started_at: ISO 8601, UTC. seconds: by phase. deviations: from the official settings. predictions: name of
-    the JSON-lines file beside the record, one line an example.
+    value, stderr, low, high, dev_value: percent, low to high being the 95 % interval; value is None when the cell
+    failed, and `skipped` then says why. n_examples: scored, of n_total in the split. parameters, macs: of the upstream,
+    macs (multiply-accumulates) counted as `macs_convention` says. learning_rate: selected on dev out of
+    learning_rates. data_fingerprint: hash of what was scored. started_at: ISO 8601, UTC. seconds: by phase.
+    deviations: from the official settings. predictions: name of the JSON-lines file beside the record, one line an
+    example.
 
     Raises RecordError for a value of the wrong type or a number that is not finite.
     """
 
     schema_version: int = SCHEMA_VERSION
     upstream: str
-    upstream_kind: Literal["student", "teacher", "random", "fbank"]
+    upstream_kind: Literal["student", "teacher", "random", "fbank", "upstream"]
     checkpoint_sha256: str | None
     teacher: str | None
     task: str
@@ -42,6 +44,8 @@ class Record:
     value: float | None
     higher_is_better: bool
     stderr: float | None
+    low: float | None
+    high: float | None
     stderr_method: str | None
     n_examples: int
     n_total: int
@@ -78,18 +82,24 @@ class Record:
             raise RecordError(f"schema_version is {self.schema_version}; expected {SCHEMA_VERSION}")
 
 
+def column(record: Record) -> str:
+    """The column of a table that the record belongs to: its task, and the metric where a task has two."""
+    both = f"{record.task}_{record.metric}"
+    return both if both in TWO_METRICS else record.task
+
+
 def to_json(record: Record) -> dict[str, Any]:
     """The record as a dictionary of plain values, keys in the order of the class; None becomes null in JSON."""
     return asdict(record)
 
 
 def write_record(folder: Path, record: Record, predictions: Sequence[Mapping[str, Any]] | None) -> Path:
-    """Write `<upstream>.<task>.seed<seed>.json`, its predictions first, and return the record's path.
+    """Write `<upstream>.<column>.seed<seed>.json`, its predictions first, and return the record's path.
 
     Characters other than letters, digits and `_.-~` are percent-encoded in the name. Each file appears whole or not
     at all. Raises RecordError, before anything is written, for a value that JSON cannot hold.
     """
-    name = f"{quote(record.upstream, safe='')}.{quote(record.task, safe='')}.seed{record.seed}"
+    name = f"{quote(record.upstream, safe='')}.{quote(column(record), safe='')}.seed{record.seed}"
     path, beside = folder / f"{name}.json", folder / f"{name}.jsonl"
     record = replace(record, predictions=None if predictions is None else beside.name)
     try:

@@ -43,7 +43,7 @@ Block = Table | Picture | Listing
 
 
 def terminal(table: Table, console: "Console") -> None:
-    """Print a table; it is never cut, so a narrow terminal wraps its lines."""
+    """Print a table, spreads below their values; it is never cut, so a narrow terminal wraps its lines."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -52,9 +52,9 @@ def terminal(table: Table, console: "Console") -> None:
     grid = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title, side in zip(table.columns, table.align, strict=True):
         header = Text(title.replace(" ", "\n", 1))
-        grid.add_column(header, justify="left" if side == "l" else "right", no_wrap=True, vertical="bottom")
+        grid.add_column(header, justify="left" if side == "l" else "right", no_wrap=True)
     for row in table.rows:
-        grid.add_row(*(Text(cell.text, styles[cell.mark]) for cell in row))
+        grid.add_row(*(Text(cell.text.replace(" ± ", "\n± "), styles[cell.mark]) for cell in row))
     grid.width = console.measure(grid, options=console.options.update(width=1000)).maximum
     console.print(grid, crop=False)
     for note in table.notes:

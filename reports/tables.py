@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from reports.aggregate import SUPERB, overall
 from reports.published import published_rows
-from reports.records import Record, RecordError
+from reports.records import Record, RecordError, column
 
 Mark = Literal["", "best", "second"]
 MARKS: tuple[Mark, Mark] = ("best", "second")
@@ -116,13 +116,13 @@ def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _grid(records: Sequence[Record]) -> dict[str, dict[str, tuple[float | None, str]]]:
-    """Per upstream and task: the value and its text, or None and the reason."""
+    """Per upstream and column: the value and its text, or None and the reason."""
     _check_comparable(records)
     seeds = {record.seed for record in records}
     grid: dict[str, dict[str, tuple[float | None, str]]] = {}
     for upstream in dict.fromkeys(record.upstream for record in records):
         for task in _tasks(records):
-            cell = [record for record in records if (record.upstream, record.task) == (upstream, task)]
+            cell = [record for record in records if (record.upstream, column(record)) == (upstream, task)]
             grid.setdefault(upstream, {})[task] = _summary(cell, seeds)
     return grid
 
@@ -146,25 +146,28 @@ def _check_comparable(records: Sequence[Record]) -> None:
         raise RecordError("no records to tabulate; expected at least one: start a run with `harness run`")
     alike: list[tuple[Sequence[Record], tuple[str, ...], str]] = [(records, ("suite", "synthetic"), "")]
     for task in _tasks(records):
-        of_task = [record for record in records if record.task == task]
+        of_task = [record for record in records if column(record) == task]
         alike.append(
             (of_task, ("task_version", "split", "metric", "higher_is_better", "data_fingerprint"), f" on {task}")
         )
+        protocols = sorted({record.config.get("protocol", "corrected") for record in of_task})
+        if len(protocols) > 1:
+            raise RecordError(f"records on {task} differ in protocol: {', '.join(protocols)}; report them apart")
     for group, names, where in alike:
         for name in names:
             values = sorted({str(getattr(record, name)) for record in group})
             if len(values) > 1:
                 raise RecordError(f"records{where} differ in {name}: {', '.join(values)}; report them apart")
-    cells = Counter((record.upstream, record.task, record.seed) for record in records)
+    cells = Counter((record.upstream, column(record), record.seed) for record in records)
     (upstream, task, seed), count = cells.most_common(1)[0]
     if count > 1:
         raise RecordError(f"{count} records of {upstream} on {task} with seed {seed}; report the runs apart")
 
 
 def _tasks(records: Sequence[Record]) -> dict[str, Record]:
-    """One record of each task, in the papers' order, tasks that SUPERB does not have last."""
+    """One record of each column, in the papers' order, those that SUPERB does not have last."""
     order = list(SUPERB)
-    samples = {record.task: record for record in reversed(records)}
+    samples = {column(record): record for record in reversed(records)}
     return dict(sorted(samples.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
@@ -177,9 +180,16 @@ def _measured_notes(records: Sequence[Record]) -> list[str]:
     elif methods:
         notes.append(f"± is one standard error ({'; '.join(methods)}).")
     notes += sorted({f"MACs: {record.macs_convention}." for record in records if record.macs_convention})
-    deviating = [_code(task) for task in _tasks(records) if any(r.deviations for r in records if r.task == task)]
+    deviating = dict.fromkeys(
+        _code(task)
+        for task in _tasks(records)
+        if any(", official " in deviation for r in records if column(r) == task for deviation in r.deviations)
+    )
     if deviating:
         notes.append(f"Not the official settings: {', '.join(deviating)}. The records list every deviation.")
+    as_published = dict.fromkeys(_code(column(r)) for r in records if r.config.get("protocol") == "official")
+    if as_published:
+        notes.append(f"Chosen or scored as the published numbers are: {', '.join(as_published)}.")
     return notes
 
 

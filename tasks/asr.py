@@ -1,20 +1,18 @@
 """ASR: speech recognition on LibriSpeech, without a language model (superb-protocol 2.2)."""
 
-from tasks.base import ProbeSettings, Task
-from tasks.corpora.librispeech import librispeech
-from tasks.metrics import error_rate
+from tasks.base import Codec, ProbeSettings, Task
+from tasks.corpora.librispeech import OFFICIAL_COUNTS, librispeech
+from tasks.scores import WER
 from tasks.text import CHARACTERS, decode_characters, encode_characters
 
 ASR = Task(
     name="asr",
-    title="Automatic speech recognition",
     corpus="LibriSpeech",
-    metric="wer",
-    higher_is_better=False,
+    metrics=(WER,),
     head="ctc-bilstm",
     batching="buckets",
     folds=librispeech,
-    score=error_rate,
+    counts=(OFFICIAL_COUNTS,),
     official=ProbeSettings(
         steps=200_000,
         batch=16,
@@ -24,9 +22,7 @@ ASR = Task(
         recurrent=1024,
         layers=2,
         dropout=0.2,
+        spec_augment=True,
     ),
-    encode=encode_characters,
-    decode=decode_characters,
-    units=len(CHARACTERS),
-    differences=("no SpecAugment on the features",),
+    codec=lambda _: Codec(encode_characters, decode_characters, len(CHARACTERS)),
 )

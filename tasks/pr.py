@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.base import ProbeSettings, Splits, Task
-from tasks.corpora.librispeech import librispeech
-from tasks.metrics import error_rate
+from tasks.base import Codec, ProbeSettings, Splits, Task
+from tasks.corpora.librispeech import OFFICIAL_COUNTS, librispeech
+from tasks.scores import PER
 from tasks.text import PHONEMES, Lexicon, decode_phonemes, encode_phonemes
 
 
@@ -20,16 +20,12 @@ def _folds(root: Path) -> list[Splits]:
 
 PR = Task(
     name="pr",
-    title="Phoneme recognition",
     corpus="LibriSpeech",
-    metric="per",
-    higher_is_better=False,
+    metrics=(PER,),
     head="ctc-linear",
     batching="windows",
     folds=_folds,
-    score=error_rate,
-    official=ProbeSettings(steps=100_000, batch=32, learning_rates=(1e-2, 1e-3, 5e-4), eval_every=1000),
-    encode=encode_phonemes,
-    decode=decode_phonemes,
-    units=len(PHONEMES),
+    counts=(OFFICIAL_COUNTS,),
+    official=ProbeSettings(steps=100_000, batch=16, accumulate=2, learning_rates=(1e-2, 1e-3, 5e-4), eval_every=1000),
+    codec=lambda _: Codec(encode_phonemes, decode_phonemes, len(PHONEMES)),
 )

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from tasks.registry import TASKS
 
 
 def harness(*arguments):
@@ -16,8 +17,11 @@ def harness(*arguments):
     ("arguments", "line"),
     [
         (("run", "--student", "starhubrt"), "unknown student 'starhubrt': did you mean starhubert?"),
-        (("run", "--student", "starhubert", "--tasks", "asq"), "unknown task 'asq': did you mean asr?"),
-        (("run", "--student", "starhubert", "--tasks", ","), "no task given: expected some of pr, asr, ks, sid, er"),
+        (("run", "--student", "starhubert", "--tasks", "asq"), "unknown task 'asq': did you mean asv or asr?"),
+        (
+            ("run", "--student", "starhubert", "--tasks", ","),
+            "no task given: expected some of pr, asr, ks, qbe, sid, asv, sd, ic, sf, er",
+        ),
         (("run", "--student", "starhubert", "--objective", "sta"), "unknown objective 'sta': did you mean star?"),
         (("run", "--student", "starhubert", "--teacher", "hubert"), "unknown teacher 'hubert'"),
         (("run", "--student", "starhubert", "--seed", "-1"), "seed -1 is out of range"),
@@ -53,7 +57,7 @@ def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
 
 
 def test_lists():
-    assert harness("list", "tasks").stdout.split() == ["pr", "asr", "ks", "sid", "er"]
+    assert harness("list", "tasks").stdout.split() == list(TASKS)
     assert json.loads(harness("list", "students", "--json").stdout) == ["starhubert"]
     assert harness("list", "networks").stdout.split() == ["starhubert", "hubert"]
 

@@ -1,17 +1,25 @@
 """The whole road on a suite of a few utterances."""
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import harness.run as engine
-from harness.config import RunSettings, UsageError
+import harness.suite
+from harness.config import EvaluationSettings, RunSettings, UsageError
+from harness.features import Extractor
 from harness.progress import Stages
 from reports.records import read_records, to_json
+from reports.tables import measured_table
+from tasks.base import CorpusError
 from tasks.mini.calibration import Sizes
+from tasks.mini.settings import MINI_PROBES
 from tasks.mini.suite import write_suite
+from tasks.registry import load_task
 
 TINY = Sizes(
     read_speakers=(2, 1, 1),
@@ -21,12 +29,32 @@ TINY = Sizes(
     other_takes=1,
     discarded_clips=1,
     command_test_clips=1,
-    celebrities=(3, 1),
+    celebrities=(4, 2),
     celebrity_clips=(3, 1, 1),
+    trials=6,
     dialogs=1,
     turns=9,
+    intent_speakers=(2, 1, 1),
+    intent_clips=(4, 2, 2),
+    tagged_sentences=(8, 4, 4),
+    archive_speakers=2,
+    documents=6,
+    query_speakers=1,
+    queries=2,
+    mixture_speakers=(2, 2, 2),
+    mixtures=(2, 2, 2),
 )
-TASKS = ("pr", "asr", "sid")
+TASKS = ("pr", "asr", "sid", "asv", "sd", "ic", "sf", "qbe")
+METRICS = {
+    "pr": ("per",),
+    "asr": ("wer",),
+    "sid": ("acc",),
+    "asv": ("eer",),
+    "sd": ("der",),
+    "ic": ("acc",),
+    "sf": ("f1", "cer"),
+    "qbe": ("mtwv",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +68,8 @@ def corpora(tmp_path_factory) -> Path:
 def short():
     """Probes and distillation of a few updates, for the module."""
     patch = pytest.MonkeyPatch()
-    probes = {name: replace(probe, steps=4, eval_every=2, batch=2) for name, probe in engine.MINI_PROBES.items()}
+    probes = {name: replace(probe, steps=4, eval_every=2, batch=2) for name, probe in MINI_PROBES.items()}
+    patch.setattr(harness.suite, "MINI_PROBES", probes)
     patch.setattr(engine, "MINI_PROBES", probes)
     patch.setattr(engine, "MINI_DISTILLATION", {"steps": 3, "batch_seconds": 8.0, "learning_rate": 1e-3, "buckets": 2})
     patch.setattr(engine, "PROFILING_SAMPLES", {"short": (20560,)})
@@ -61,7 +90,10 @@ def first(corpora, short, tmp_path_factory):
 def test_four_rows_on_every_task(first):
     out, records = first
     rows = ["fbank", "mini-hubert", "random:starhubert", "starhubert"]
-    assert [(r.upstream, r.task) for r in records] == [(row, task) for row in rows for task in TASKS]
+    columns = [(task, metric) for task in TASKS for metric in METRICS[task]]
+    assert [(r.upstream, r.task, r.metric) for r in records] == [(row, *column) for row in rows for column in columns]
+    for record in records:
+        assert record.low <= record.high and record.stderr >= 0
     assert all(record.synthetic and record.suite == "mini" for record in records)
     assert {to_json(r)["config_hash"] for r in read_records(out / "records")} == {r.config_hash for r in records}
     for name in ("report.md", "report.html", "report.json", "report.png", "counts.json", "distillation.jsonl"):
@@ -75,6 +107,111 @@ def test_a_score_can_be_recomputed_from_its_predictions(first):
     lines = [json.loads(line) for line in (folder / record.predictions).read_text().splitlines()]
     assert len(lines) == record.n_examples
     assert record.value == pytest.approx(100 * sum(x["reference"] == x["hypothesis"] for x in lines) / len(lines))
+
+
+@pytest.mark.parametrize("protocol", ["corrected", "official"])
+def test_one_upstream_alone_gets_the_same_scores_and_goes_on_where_it_stopped(first, corpora, tmp_path, protocol):
+    settings = EvaluationSettings("fbank", tmp_path, TASKS, corpora=corpora, protocol=protocol)
+    records = engine.execute_evaluation(settings, Stages())
+    same = [task for task in TASKS if protocol == "corrected" or task not in ("asv", "sd", "qbe")]
+    expected = [r.value for r in first[1] if r.upstream == "fbank" and r.task in same]
+    assert [r.value for r in records if r.task in same] == expected
+    (tmp_path / "records" / "fbank.sid.seed0.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
+    assert [r.value for r in engine.execute_evaluation(settings, Stages())] == [r.value for r in records]
+    changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {"fbank.sid.seed0.jsonl"}
+
+
+def test_states_kept_on_disk_give_the_same_scores(first, corpora, tmp_path):
+    tasks = ("pr", "sid")
+    for budget in (20.0, 0.0):
+        settings = EvaluationSettings("mini-hubert", tmp_path / str(budget), tasks, corpora=corpora)
+        settings = replace(settings, cache=tmp_path / "states", cache_gb=budget)
+        records = engine.execute_evaluation(settings, Stages())
+        assert [r.value for r in records] == [
+            r.value for r in first[1] if r.upstream == "mini-hubert" and r.task in tasks
+        ]
+    assert len(list((tmp_path / "states").glob("*/*.states"))) > 14
+
+
+def test_the_official_corpora_must_be_given(tmp_path, monkeypatch):
+    monkeypatch.delenv("SUPERB_ROOT", raising=False)
+    with pytest.raises(UsageError, match=r"no folder of the official corpora \(none given\).*--corpora or SUPERB_ROOT"):
+        engine.execute_evaluation(EvaluationSettings("fbank", tmp_path, suite="superb"), Stages())
+
+
+def test_official_settings_on_corpora_in_the_official_layout(corpora, tmp_path, monkeypatch):
+    official = load_task("sid")
+    brief = replace(official, official=replace(official.official, steps=2, eval_every=1))
+    monkeypatch.setattr("harness.evaluate.load_task", lambda name, protocol: brief)
+    settings = EvaluationSettings("fbank", tmp_path, ("sid",), "superb", corpora=corpora, cache=tmp_path / "states")
+    (record,) = engine.execute_evaluation(settings, Stages())
+    assert (record.suite, record.synthetic, record.learning_rates) == ("superb", False, [0.1, 0.01, 0.005, 0.001])
+    assert record.deviations[2:] == list(official.differences)
+
+
+def test_all_corpora_that_are_missing_are_told_at_once(tmp_path):
+    (tmp_path / "corpora").mkdir()
+    settings = EvaluationSettings("fbank", tmp_path / "out", ("sid", "ic"), "superb", corpora=tmp_path / "corpora")
+    with pytest.raises(CorpusError, match=r"VoxCeleb1.*\n.*Fluent Speech Commands"):
+        engine.execute_evaluation(settings, Stages())
+
+
+def broken_copy(corpora: Path, folder: Path, count: int) -> list[Path]:
+    """A copy of the suite in which some files of VoxCeleb1 cannot be read; their contents stand in a folder beside."""
+    shutil.copytree(corpora, folder)
+    paths = sorted((folder / "VoxCeleb1").rglob("*.wav"))[:count]
+    for path in paths:
+        path.with_suffix(".kept").write_bytes(path.read_bytes())
+        path.write_bytes(b"R" * path.stat().st_size)
+    return paths
+
+
+def test_a_file_that_is_repaired_is_scored_again(corpora, short, tmp_path):
+    (path,) = broken_copy(corpora, tmp_path / "suite", 1)
+    settings = EvaluationSettings("fbank", tmp_path / "out", ("sid", "ic"), "superb", corpora=tmp_path / "suite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.suite.Suite.probe", lambda suite, task: MINI_PROBES[task.name])
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        sid, ic = engine.execute_evaluation(settings, Stages())
+        assert len(sid.skipped) == 1 and sid.skipped[0].startswith(f"{path.relative_to(path.parents[2])}: cannot read")
+        assert not ic.skipped
+        again, _ = engine.execute_evaluation(settings, Stages())
+        assert again.seconds == sid.seconds
+        path.write_bytes(path.with_suffix(".kept").read_bytes())
+        repaired, same = engine.execute_evaluation(settings, Stages())
+    assert not repaired.skipped and same.seconds == ic.seconds
+
+
+def test_a_task_that_fails_is_recorded_and_the_others_go_on(corpora, short, tmp_path, monkeypatch):
+    broken_copy(corpora, tmp_path / "suite", 3)
+    monkeypatch.setattr("harness.evaluate.Extractor", partial(Extractor, limit=2))
+    settings = EvaluationSettings("fbank", tmp_path / "out", ("sid", "ic"), corpora=tmp_path / "suite")
+    sid, ic = engine.execute_evaluation(settings, Stages())
+    assert sid.value is None and sid.skipped[0].startswith("3 audio files cannot be used, more than the limit of 2")
+    assert ic.value is not None
+    table = measured_table([sid, ic])
+    assert any("3 audio files cannot be used" in note for note in table.notes)
+
+
+def test_another_protocol_in_the_same_folder_is_refused(corpora, short, tmp_path):
+    settings = EvaluationSettings("fbank", tmp_path, ("ic",), corpora=corpora)
+    engine.execute_evaluation(settings, Stages())
+    with pytest.raises(UsageError, match="holds a run with another protocol"):
+        engine.execute_evaluation(replace(settings, protocol="official"), Stages())
+    (tmp_path / "settings.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"settings\.json cannot be read .* remove it"):
+        engine.execute_evaluation(settings, Stages())
+
+
+def test_an_empty_part_of_a_corpus_is_told_before_anything_is_computed(corpora, tmp_path):
+    shutil.copytree(corpora, tmp_path / "suite")
+    lists = tmp_path / "suite/VoxCeleb1/iden_split.txt"
+    lists.write_text(lists.read_text().replace("\n2 ", "\n3 "), encoding="utf-8")
+    settings = EvaluationSettings("fbank", tmp_path / "out", ("sid",), corpora=tmp_path / "suite")
+    with pytest.raises(CorpusError, match="nothing in dev of VoxCeleb1"):
+        engine.execute_evaluation(settings, Stages())
 
 
 def test_the_same_seed_gives_the_same_scores_and_predictions(first, corpora, tmp_path):

@@ -52,7 +52,7 @@ def test_seeds_are_averaged_and_never_in_part(record: Make) -> None:
 
 
 def test_other_reasons_and_deviations_are_footnoted(record: Make) -> None:
-    records = [record(deviations=["400 steps"]), record(upstream="b", task="er", value=None)]
+    records = [record(deviations=["steps 400, official 100000"]), record(upstream="b", task="er", value=None)]
     table = measured_table(records)
     assert table.notes[:2] == ("¹ Not measured.", "² The record has no value and gives no reason.")
     assert any("Not the official settings: PR." in note for note in table.notes)
@@ -111,3 +111,10 @@ def test_plain_table() -> None:
     table = plain_table("t", [{"name": "a", "macs": 1234567}, {"name": "b", "macs": None, "ok": True, "rate": 0.12345}])
     assert texts(table) == [["a", "1,234,567", "–", "–"], ["b", "–", "yes", "0.1235"]]
     assert (table.columns, table.align) == (("name", "macs", "ok", "rate"), "lrrr")
+
+
+def test_protocols_are_not_mixed_in_one_column(record: Make) -> None:
+    official, other = record(config={"protocol": "official"}), record(upstream="b", config={"protocol": "corrected"})
+    assert any("as the published numbers are: PR" in note for note in measured_table([official]).notes)
+    with pytest.raises(RecordError, match="on pr differ in protocol: corrected, official"):
+        measured_table([official, other])

@@ -1,0 +1,43 @@
+"""SF: slot filling on Audio SNIPS (superb-protocol 2.9)."""
+
+from functools import partial
+
+from tasks.base import Codec, Item, ProbeSettings, Task
+from tasks.corpora.snips import OFFICIAL_COUNTS, snips
+from tasks.scores import SLOT_CER, SLOT_F1
+from tasks.slots import decode, encode, vocabulary
+
+
+def _codec(train: list[Item]) -> Codec:
+    """The characters, and the tags of the slots that training has."""
+    slots = tuple(sorted({token[2:] for item in train for token in item.label.split() if token.startswith("B-")}))
+    return Codec(partial(encode, slots=slots), partial(decode, slots=slots), len(vocabulary(slots)))
+
+
+SF = Task(
+    name="sf",
+    corpus="Audio SNIPS",
+    metrics=(SLOT_F1, SLOT_CER),
+    head="ctc-bilstm",
+    batching="windows",
+    folds=snips,
+    counts=(OFFICIAL_COUNTS,),
+    official=ProbeSettings(
+        steps=200_000,
+        batch=32,
+        learning_rates=(1e-3, 1e-4),
+        eval_every=2000,
+        hidden=1024,
+        recurrent=1024,
+        layers=2,
+        dropout=0.2,
+        spec_augment=True,
+    ),
+    codec=_codec,
+    differences=(
+        "a text whose last word is punctuation still ends with <eos>, without a blank before it",
+        "a span whose first or last word is punctuation keeps both its tags; a span of punctuation alone has none",
+        "an empty line at the end of slots.txt is not a slot",
+        "outputs for the slots of the training texts, in the order of their names",
+    ),
+)

@@ -1,0 +1,43 @@
+"""A tiny upstream and tiny recordings, on which probes train in moments."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from students.upstreams import Upstream
+from tasks.audio import write_audio
+from tasks.base import Item
+
+FRAME, STRIDE, DIM, STATES = 400, 320, 64, 3
+
+
+@pytest.fixture
+def projection() -> Upstream:
+    """Three states of 64 dimensions, each a fixed random projection of frames of 400 samples every 320."""
+    weights = torch.randn(STATES, FRAME, DIM, generator=torch.Generator().manual_seed(1)) / 4
+
+    def compute(waves: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        frames = waves.unfold(1, FRAME, STRIDE)
+        return [(frames @ weight).tanh() for weight in weights], (lengths - FRAME) // STRIDE + 1
+
+    names = tuple(f"projection {i + 1}" for i in range(STATES))
+    return Upstream("projection", "random", DIM, STRIDE, names, "fixed", compute)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Callable[..., Item]:
+    """Writes a noisy tone of so many frames and gives it as an item; label and pitch (Hz) are up to the caller."""
+
+    def write(name: str, label: str, frames: int, pitch: float = 200.0) -> Item:
+        rng = np.random.default_rng([ord(letter) for letter in name])
+        samples = FRAME + (frames - 1) * STRIDE
+        tone = 0.3 * np.sin(2 * np.pi * pitch / 16_000 * np.arange(samples))
+        path = tmp_path / f"{name}.wav"
+        write_audio(path, (tone + 0.05 * rng.standard_normal(samples)).astype(np.float32))
+        return Item(name, path, label)
+
+    return write
