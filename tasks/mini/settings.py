@@ -24,10 +24,10 @@ MINI_PROBES = {
     "er": ProbeSettings(steps=300, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=50),
     "ic": ProbeSettings(steps=600, batch=32, learning_rates=(1e-2, 3e-3, 1e-3), eval_every=100),
     "sf": ProbeSettings(
-        steps=400,
+        steps=250,
         batch=16,
         learning_rates=(5e-3,),
-        eval_every=100,
+        eval_every=50,
         hidden=96,
         recurrent=128,
         layers=1,
