@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command needs it.
 
-Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 wrong usage or unusable input.
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 done but for results that
+failed, 2 wrong usage or unusable input.
 """
 
 import json
@@ -60,7 +61,7 @@ def main() -> None:
     """Distil small speech models with STaR, measure them on SUPERB tasks, and show the table.
 
     \b
-    harness run --student starhubert             the whole job on the mini suite, about five minutes
+    harness run --student starhubert             the whole job on the mini suite, about seven minutes
     harness run --student starhubert --dry-run   what it would do, and for how long
     harness list students                        what there is
     """
@@ -104,6 +105,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     records = execute(settings, Stages())
     if as_json:
         _print_records(records)
+        _exit_if_failed(records)
         return
     from reports.tables import measured_table, plain_table, published_table
 
@@ -112,6 +114,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     _print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
     _print_table(measured_table(records))
     click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
+    _exit_if_failed(records)
 
 
 @main.command()
@@ -146,9 +149,11 @@ def evaluate(as_json: bool, **options: Any) -> None:
     records = execute_evaluation(settings, Stages())
     if as_json:
         _print_records(records)
+        _exit_if_failed(records)
         return
     _print_table(measured_table(records))
     click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json)")
+    _exit_if_failed(records)
 
 
 @main.command()
@@ -327,6 +332,13 @@ def _print_table(table: "Table") -> None:
     from reports.render import terminal
 
     terminal(table, Console())
+
+
+def _exit_if_failed(records: list[Any]) -> None:
+    failed = [f"{record.upstream} on {record.task}" for record in records if record.value is None]
+    if failed:
+        click.echo(f"Error: {len(failed)} of {len(records)} results failed: {', '.join(failed)}", err=True)
+        sys.exit(1)
 
 
 def _print_records(records: list[Any]) -> None:

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import harness.run as engine
 import harness.suite
+from harness.cli import main
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.features import Extractor
 from harness.progress import Stages
@@ -191,6 +193,9 @@ def test_a_task_that_fails_is_recorded_and_the_others_go_on(corpora, short, tmp_
     sid, ic = engine.execute_evaluation(settings, Stages())
     assert sid.value is None and sid.skipped[0].startswith("3 audio files cannot be used, more than the limit of 2")
     assert ic.value is not None
+    options = ["--tasks", "sid,ic", "--corpora", str(tmp_path / "suite"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, ["evaluate", "--upstream", "fbank", *options])
+    assert result.exit_code == 1 and "Error: 1 of 2 results failed: fbank on sid" in result.stderr
     table = measured_table([sid, ic])
     assert any("3 audio files cannot be used" in note for note in table.notes)
 
