@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.cache import DiskCache, MemoryCache, StateCache
+from harness.cache import DiskCache
 from harness.config import UsageError
 from harness.progress import Stages
 from students.upstreams import Upstream
@@ -66,10 +66,9 @@ class Suite:
         items = ((part, item) for fold in folds for part, some in fold.items() for item in some)
         return _digest(f"{part} {item.id} {item.label} {_file(item)}" for part, item in items)
 
-    def cache(self, upstream: Upstream, folds: list[Splits]) -> StateCache:
-        """Where the upstream's states for a task's items stay."""
-        if self.store is None:
-            return MemoryCache()
+    def cache(self, upstream: Upstream, folds: list[Splits]) -> DiskCache:
+        """The folder where the upstream's states for a task's items stay; the suite has a store."""
+        assert self.store is not None
         audio = self.fingerprint or _digest(
             sorted({_file(item) for fold in folds for s in fold.values() for item in s})
         )

@@ -65,7 +65,10 @@ def _swept(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def best_setting(rows: Rows) -> int:
     """Index into diarization.SETTINGS of the threshold and filter with the lowest error rate on these predictions."""
-    errors, scored = _swept(rows)
+    return _best(*_swept(rows))
+
+
+def _best(errors: np.ndarray, scored: np.ndarray) -> int:
     return int(np.argmin(errors.sum(1) / scored.sum(1)))
 
 
@@ -77,7 +80,7 @@ def _chosen(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def _lowest(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     errors, scored = _swept(rows)
-    best = int(np.argmin(errors.sum(1) / scored.sum(1)))
+    best = _best(errors, scored)
     return errors[best], scored[best]
 
 

@@ -1,8 +1,10 @@
 """SF: slot filling on Audio SNIPS (superb-protocol 2.9)."""
 
+from dataclasses import replace
 from functools import partial
 
-from tasks.base import Codec, Item, ProbeSettings, Task
+from tasks.asr import ASR
+from tasks.base import Codec, Item, Task
 from tasks.corpora.snips import OFFICIAL_COUNTS, snips
 from tasks.scores import SLOT_CER, SLOT_F1
 from tasks.slots import decode, encode, vocabulary
@@ -22,17 +24,7 @@ SF = Task(
     batching="windows",
     folds=snips,
     counts=(OFFICIAL_COUNTS,),
-    official=ProbeSettings(
-        steps=200_000,
-        batch=32,
-        learning_rates=(1e-3, 1e-4),
-        eval_every=2000,
-        hidden=1024,
-        recurrent=1024,
-        layers=2,
-        dropout=0.2,
-        spec_augment=True,
-    ),
+    official=replace(ASR.official, batch=32),  # the head is ASR's
     codec=_codec,
     differences=(
         "a text whose last word is punctuation still ends with <eos>, without a blank before it",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from tasks.base import Item, Splits
-from tasks.corpora.findings import Findings
+from tasks.corpora.findings import Findings, stays_inside
 
 FOLDER = "fluent_speech_commands_dataset"
 LISTS = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}
@@ -57,7 +57,7 @@ def _part(folder: Path, name: str, findings: Findings) -> list[Item]:
         path = PurePosixPath(values[0])
         if not all(values) or any("," in value for value in values[1:]):
             unreadable.append(f"row {number}")
-        elif path.is_absolute() or ".." in path.parts:
+        elif not stays_inside(values[0]):
             outside.append(values[0])
         elif not (folder / path).is_file():
             silent.append(values[0])

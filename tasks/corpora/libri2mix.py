@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tasks.base import Item, Splits
 from tasks.corpora.findings import Findings, stays_inside
+from tasks.diarization import SPEAKERS
 
 FOLDER = "Libri2Mix"
 PARTS = ("train", "dev", "test")
 OFFICIAL_COUNTS = {"train": 13_900, "dev": 3_000, "test": 3_000}
-SPEAKERS = 2
 LAYOUT = (
     f"{FOLDER}/sd/{{{','.join(PARTS)}}}/ with wav.scp ('<recording> <path>', relative to {FOLDER}), "
     "segments ('<utterance> <recording> <start> <end>' in seconds), utt2spk ('<utterance> <speaker>') and "
