@@ -1,4 +1,4 @@
-"""A record for every test that needs one."""
+"""A record and the sizes of a small suite for every test that needs them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from reports.records import Record
+from tasks.mini.calibration import Sizes
 
 FIELDS: dict[str, Any] = {
     "upstream": "starhubert",
@@ -51,3 +52,31 @@ FIELDS: dict[str, Any] = {
 def record() -> Callable[..., Record]:
     """Make a record; keywords replace its fields."""
     return lambda **changes: Record(**FIELDS | changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_sizes() -> Sizes:
+    """A few utterances of every corpus of the mini suite."""
+    return Sizes(
+        read_speakers=(2, 1, 1),
+        read_sentences=(4, 2, 2),
+        command_speakers=(1, 1, 1),
+        keyword_takes=1,
+        other_takes=1,
+        discarded_clips=3,
+        command_test_clips=2,
+        celebrities=(2, 1),
+        videos=(1, 1, 1),
+        celebrity_clips=(2, 1, 1),
+        dialogs=1,
+        turns=9,
+        intent_speakers=(2, 1, 1),
+        intent_clips=(4, 2, 2),
+        tagged_sentences=(8, 4, 4),
+        archive_speakers=1,
+        documents=3,
+        query_speakers=1,
+        queries=1,
+        mixture_speakers=(2, 2, 2),
+        mixtures=(1, 1, 1),
+    )

@@ -23,29 +23,6 @@ from tasks.mini.settings import MINI_PROBES
 from tasks.mini.suite import write_suite
 from tasks.registry import load_task
 
-TINY = Sizes(
-    read_speakers=(2, 1, 1),
-    read_sentences=(8, 3, 3),
-    command_speakers=(2, 1, 1),
-    keyword_takes=1,
-    other_takes=1,
-    discarded_clips=1,
-    command_test_clips=1,
-    celebrities=(4, 2),
-    celebrity_clips=(3, 1, 1),
-    trials=6,
-    dialogs=1,
-    turns=9,
-    intent_speakers=(2, 1, 1),
-    intent_clips=(4, 2, 2),
-    tagged_sentences=(8, 4, 4),
-    archive_speakers=2,
-    documents=6,
-    query_speakers=1,
-    queries=2,
-    mixture_speakers=(2, 2, 2),
-    mixtures=(2, 2, 2),
-)
 TASKS = ("pr", "asr", "sid", "asv", "sd", "ic", "sf", "qbe")
 METRICS = {
     "pr": ("per",),
@@ -60,9 +37,28 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def corpora(tmp_path_factory) -> Path:
+def small(tiny_sizes) -> Sizes:
+    return replace(
+        tiny_sizes,
+        read_sentences=(8, 3, 3),
+        command_speakers=(2, 1, 1),
+        discarded_clips=1,
+        command_test_clips=1,
+        celebrities=(4, 2),
+        videos=Sizes().videos,
+        celebrity_clips=(3, 1, 1),
+        trials=6,
+        archive_speakers=2,
+        documents=6,
+        queries=2,
+        mixtures=(2, 2, 2),
+    )
+
+
+@pytest.fixture(scope="module")
+def corpora(small, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("suite") / "mini"
-    write_suite(folder, TINY)
+    write_suite(folder, small)
     return folder
 
 

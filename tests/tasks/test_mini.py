@@ -23,30 +23,6 @@ from tasks.mini.grammar import sentence, words
 from tasks.mini.suite import SUITE_VERSION, ensure_suite, mini_folder, read_manifest, suite_fingerprint, write_suite
 from tasks.text import Lexicon
 
-TINY = Sizes(
-    read_speakers=(2, 1, 1),
-    read_sentences=(4, 2, 2),
-    command_speakers=(1, 1, 1),
-    keyword_takes=1,
-    other_takes=1,
-    discarded_clips=3,
-    command_test_clips=2,
-    celebrities=(2, 1),
-    videos=(1, 1, 1),
-    celebrity_clips=(2, 1, 1),
-    dialogs=1,
-    turns=9,
-    intent_speakers=(2, 1, 1),
-    intent_clips=(4, 2, 2),
-    tagged_sentences=(8, 4, 4),
-    archive_speakers=1,
-    documents=3,
-    query_speakers=1,
-    queries=1,
-    mixture_speakers=(2, 2, 2),
-    mixtures=(1, 1, 1),
-)
-
 
 @pytest.fixture(scope="module")
 def pronunciations() -> dict[str, list[list[str]]]:
@@ -62,9 +38,9 @@ def few_processes():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
+def tiny(tiny_sizes, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache") / "mini"
-    write_suite(folder, TINY, workers=2)
+    write_suite(folder, tiny_sizes, workers=2)
     return folder
 
 
@@ -140,8 +116,8 @@ def test_scene_has_the_level_and_the_noise_it_names():
 # The suite on disk
 
 
-def test_one_worker_writes_the_same_bytes(tiny, tmp_path):
-    manifest = write_suite(tmp_path / "again", TINY, workers=1)
+def test_one_worker_writes_the_same_bytes(tiny_sizes, tiny, tmp_path):
+    manifest = write_suite(tmp_path / "again", tiny_sizes, workers=1)
     assert manifest["fingerprint"] == read_manifest(tiny)["fingerprint"] == suite_fingerprint(tiny)
 
 
@@ -266,7 +242,7 @@ def test_a_finished_suite_is_left_alone(tiny):
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
 
 
-def test_an_absent_suite_is_written_with_progress(monkeypatch, tmp_path, tiny):
+def test_an_absent_suite_is_written_with_progress(tiny_sizes, monkeypatch, tmp_path, tiny):
     reports = []
 
     def render(utterances, workers, done):
@@ -279,7 +255,7 @@ def test_an_absent_suite_is_written_with_progress(monkeypatch, tmp_path, tiny):
         done(1)
 
     monkeypatch.setattr(suite, "render", render)
-    monkeypatch.setattr(suite, "Sizes", lambda: TINY)
+    monkeypatch.setattr(suite, "Sizes", lambda: tiny_sizes)
     (tmp_path / "empty").mkdir()
     folder = ensure_suite(tmp_path / "empty", lambda made, total: reports.append((made, total)))
     assert reports == [(184, 185), (185, 185)]
@@ -287,7 +263,7 @@ def test_an_absent_suite_is_written_with_progress(monkeypatch, tmp_path, tiny):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_failure_leaves_nothing_behind(monkeypatch, tmp_path):
+def test_a_failure_leaves_nothing_behind(tiny_sizes, monkeypatch, tmp_path):
     def render(utterances, workers, done):
         utterances[0].path.parent.mkdir(parents=True)
         utterances[0].path.write_text("half")
@@ -295,11 +271,11 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, tmp_path):
 
     monkeypatch.setattr(suite, "render", render)
     with pytest.raises(KeyboardInterrupt):
-        write_suite(tmp_path / "cache" / "mini", TINY)
+        write_suite(tmp_path / "cache" / "mini", tiny_sizes)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_suite_finished_meanwhile_by_another_process_is_kept(monkeypatch, tmp_path, tiny):
+def test_a_suite_finished_meanwhile_by_another_process_is_kept(tiny_sizes, monkeypatch, tmp_path, tiny):
     def render(utterances, workers, done):
         (tmp_path / "mini").mkdir()
         (tmp_path / "mini" / suite.MANIFEST).write_text("{}")
@@ -308,7 +284,7 @@ def test_a_suite_finished_meanwhile_by_another_process_is_kept(monkeypatch, tmp_
     monkeypatch.setattr(suite, "_manifest", lambda root, plans: {})
     for module in suite.CORPORA:
         monkeypatch.setattr(module, "plan", lambda *_: suite.CorpusPlan({}, [], lambda: None))
-    write_suite(tmp_path / "mini", TINY)
+    write_suite(tmp_path / "mini", tiny_sizes)
     assert (tmp_path / "mini" / suite.MANIFEST).read_text() == "{}"
     assert [path.name for path in tmp_path.iterdir()] == ["mini"]
 
