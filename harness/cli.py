@@ -244,9 +244,10 @@ def count(names: tuple[str, ...], size: str, verify: bool, as_json: bool) -> Non
     harness count starhubert --verify
     """
     from harness.complexity import PROFILING_SAMPLES
-    from harness.counting import NETWORKS, count_rows
+    from harness.counting import count_rows
     from harness.progress import Stages
     from reports.tables import plain_table
+    from students.presets import NETWORKS
 
     problems = [unknown("network", name, tuple(NETWORKS)) for name in names]
     if any(problems):
@@ -296,14 +297,14 @@ def published(form: str) -> None:
 def list_(what: str, as_json: bool) -> None:
     """What there is: students, teachers, objectives, tasks, networks to count or forms of upstreams, one a line."""
     from students.names import UPSTREAM_FORMS
-    from students.presets import STUDENTS, TEACHERS
+    from students.presets import NETWORKS, STUDENTS
 
     names = {
         "students": tuple(STUDENTS),
         "teachers": TEACHER_NAMES,
         "objectives": OBJECTIVE_NAMES,
         "tasks": TASKS,
-        "networks": tuple(STUDENTS | TEACHERS),
+        "networks": tuple(NETWORKS),
         "upstreams": UPSTREAM_FORMS,
     }
     click.echo(json.dumps(names[what]) if as_json else "\n".join(names[what]))

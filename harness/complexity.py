@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from students.dims import Dims
+    from students.dims import Dims, LayerDims
 
 CONVENTION = "strict"
 
@@ -39,27 +39,23 @@ class ComplexityError(ValueError):
 
 @dataclass(frozen=True)
 class MacCount:
-    """MACs by part: stem, projection after the stem, positional convolution, linear layers and attention products."""
+    """MACs by part: stem, projection after the stem, positional convolution, linear layers, attention products, and
+    prediction heads."""
 
     conv: int = 0
     projection: int = 0
     positional: int = 0
     linear: int = 0
     attention: int = 0
+    heads: int = 0
 
     @property
     def total(self) -> int:
         """All MACs."""
-        return self.conv + self.projection + self.positional + self.linear + self.attention
+        return sum(astuple(self))
 
     def __add__(self, other: MacCount) -> MacCount:
-        return MacCount(
-            self.conv + other.conv,
-            self.projection + other.projection,
-            self.positional + other.positional,
-            self.linear + other.linear,
-            self.attention + other.attention,
-        )
+        return MacCount(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,40 +79,63 @@ class CountRow:
 
 
 def parameters(dims: Dims) -> int:
-    """Number of trainable values of an encoder, by formula (model-zoo.md 3.2)."""
-    d, f, first, last = dims.width, dims.ffn, dims.stem[0][0], dims.stem[-1][0]
-    stem = sum(before * channels * kernel for before, channels, kernel, _ in _convolutions(dims)) + 2 * first
-    projection = 2 * last + (last * d + d if dims.projection else 0)
+    """Number of values of an encoder, its heads and mask vector included, by formula (model-zoo.md 3.2)."""
+    d, last = dims.width, dims.stem[-1][0]
+    normed = sum(channels for channels, _, _ in dims.stem) if dims.stem_norm == "layer" else dims.stem[0][0]
+    stem = sum(before * channels * kernel for before, channels, kernel, _ in _convolutions(dims)) + 2 * normed
+    stem += sum(channels for channels, _, _ in dims.stem) if dims.stem_bias else 0
+    stem += last if dims.stem_scale else 0
+    projection = (2 * last if dims.projection_norm else 0) + (last * d + d if dims.projection else 0)
     positional = dims.pos_kernel * d * d // dims.pos_groups + d + dims.pos_kernel
-    layer = (4 * d * d + 4 * d) + (2 * d * f + f + d) + 4 * d
-    return stem + projection + positional + 2 * d + dims.layers * layer
+    reduction = dims.reduction * d * d + d if dims.reduction > 1 else 0
+    layers = sum(_layer_parameters(dims, dims.layer(number)) for number in range(1, dims.layers + 1))
+    buckets = 320 * dims.layer(1).heads if dims.gated_position else 0
+    head = reduction + d * dims.prediction_width + (dims.prediction_width if dims.prediction_bias else 0)
+    mask = d if dims.mask_vector else 0
+    return stem + projection + positional + 2 * d + reduction + layers + buckets + len(dims.predicted) * head + mask
 
 
-def macs(dims: Dims, samples: int) -> MacCount:
+def _layer_parameters(dims: Dims, layer: LayerDims) -> int:
+    d, a, f = dims.width, layer.attention, layer.ffn
+    attention = (4 * d * a + 3 * a + d) - (2 * (d * a + a) if layer.reuses else 0) if a else 0
+    gate = 8 * layer.head_width + 8 + layer.heads if a and dims.gated_position else 0
+    return attention + gate + (2 * d * f + f + d if f else 0) + 4 * d
+
+
+def macs(dims: Dims, samples: int, pad_multiple: int = 1) -> MacCount:
     """MACs of one utterance of so many samples, by formula and in the `strict` convention (model-zoo.md 2.1).
 
-    Raises ComplexityError if the utterance is too short for one frame.
+    pad_multiple: the frames of the transformer are padded up to a multiple of it. Raises ComplexityError if the
+    utterance is too short for one frame.
     """
-    n = _frames(dims, samples)
-    d = dims.width
+    n, d = _frames(dims, samples), dims.width
     conv, length = 0, samples
     for before, channels, kernel, stride in _convolutions(dims):
         length = (length - kernel) // stride + 1
         conv += length * kernel * before * channels
     positions = n + 1 - dims.pos_kernel % 2  # an even kernel makes one position more, computed and then cut off
+    rate = n // dims.reduction
+    time = rate + -rate % pad_multiple
+    layers = [dims.layer(number) for number in range(1, dims.layers + 1)]
+    linear = sum(time * ((2 if own.reuses else 4) * d * own.attention + 2 * d * own.ffn) for own in layers)
+    if dims.gated_position:
+        linear += sum(time * own.attention * 8 for own in layers)
+    upsampling = dims.reduction * d * d if dims.reduction > 1 else 0
+    head = rate * (upsampling + dims.reduction * d * dims.prediction_width)
     return MacCount(
         conv=conv,
         projection=n * dims.stem[-1][0] * d if dims.projection else 0,
         positional=positions * dims.pos_kernel * d * d // dims.pos_groups,
-        linear=dims.layers * n * (4 * d * d + 2 * d * dims.ffn),
-        attention=dims.layers * 2 * n * n * d,
+        linear=linear + time * upsampling,  # the reduction itself costs what undoing it costs
+        attention=sum((1 if own.reuses else 2) * time * time * own.attention for own in layers),
+        heads=len(dims.predicted) * head,
     )
 
 
-def profile(dims: Dims) -> dict[str, MacCount]:
+def profile(dims: Dims, pad_multiple: int = 1) -> dict[str, MacCount]:
     """`strict` MACs by bucket of PROFILING_SAMPLES, each summed over the bucket's utterances."""
     return {
-        bucket: sum((macs(dims, samples) for samples in lengths), MacCount())
+        bucket: sum((macs(dims, samples, pad_multiple) for samples in lengths), MacCount())
         for bucket, lengths in PROFILING_SAMPLES.items()
     }
 
@@ -136,7 +155,7 @@ def superb_extra(dims: Dims, samples: int, attention_dropout: bool) -> int:
 def traced_macs(network: nn.Module, samples: int) -> int:
     """MACs of one utterance of so many samples, read off the traced graph of a network by fvcore.
 
-    network: waveforms (batch, samples) and lengths (batch,) to a list of states and their lengths; traced in eval
+    network: waveforms (batch, samples) and lengths (batch,) to students.encoded.Encoded; traced in eval
     mode, with gradients, because PyTorch's inference fast paths hide attention from the tracer. Raises
     ComplexityError on any operator that is neither counted nor known to be free of MACs (model-zoo.md 4).
     """
@@ -246,6 +265,7 @@ def _single_utterance(network: nn.Module, samples: int) -> nn.Module:
             self.lengths = torch.tensor([samples])
 
         def forward(self, wave: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(self.network(wave, self.lengths)[0])
+            encoded = self.network(wave, self.lengths)
+            return (*encoded.states, *encoded.predictions.values())
 
     return SingleUtterance()

@@ -5,10 +5,8 @@ from typing import Any
 
 from harness.complexity import PROFILING_SAMPLES, count_network, profile, superb_extra
 from harness.progress import Stages
-from students.presets import STUDENTS, TEACHERS, Size
+from students.presets import NETWORKS, Size
 from students.upstreams import Upstream
-
-NETWORKS = STUDENTS | TEACHERS
 
 
 def count_rows(plan: Sequence[tuple[str, Size, tuple[str, ...]]], stages: Stages) -> list[dict[str, Any]]:

@@ -137,8 +137,8 @@ def distill(
 
 def batch_loss(model: nn.Module, batch: Batch, objective: str, device: torch.device) -> Tensor:
     """The objective on one batch: all states of the student, state 0 included, against the teacher's."""
-    states, frames = model(batch.waves.to(device), batch.lengths)
-    return OBJECTIVES[objective](states, [state.to(device) for state in batch.teacher], frames)
+    encoded = model(batch.waves.to(device), batch.lengths)
+    return OBJECTIVES[objective](encoded.states, [state.to(device) for state in batch.teacher], encoded.frames)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from harness.progress import Stages
 from harness.schedule import warmup_cosine
 from students.checkpoints import save_checkpoint
 from students.encoder import SpeechEncoder
-from students.presets import hubert
+from students.presets import hubert_base
 from tasks.audio import read_audio
 from tasks.mini.pretraining import PretrainingCorpus, write_corpus
 
@@ -76,7 +76,7 @@ def build_model(units: int) -> nn.Module:
     """torchaudio's HuBERT pretraining model at mini size with a prediction head over `units` classes."""
     from torchaudio.models import hubert_pretrain_model
 
-    dims = hubert().mini
+    dims = hubert_base().dims("mini")
     sizes = {
         "extractor_mode": "group_norm",
         "extractor_conv_layer_config": list(dims.stem),
@@ -261,10 +261,11 @@ def _validate(model: nn.Module, valid: Speech) -> tuple[float, float]:
 
 
 def to_encoder(model: nn.Module) -> SpeechEncoder:
-    """The pretrained network without its prediction head and mask vector, in our own blocks, in eval mode."""
-    encoder = SpeechEncoder(hubert().mini)
-    renamed = {}
-    pretrained: Any = model.wav2vec2
+    """The pretrained network without its prediction head, in our own blocks, in eval mode."""
+    encoder = SpeechEncoder(hubert_base().dims("mini"))
+    whole: Any = model
+    renamed = {"masked_spec_embed": whole.mask_generator.mask_embedding.detach()}
+    pretrained: Any = whole.wav2vec2
     for key, value in pretrained.state_dict().items():
         key = key.replace("encoder.transformer.", "encoder.").replace(
             "encoder.feature_projection.", "feature_projection."
@@ -290,5 +291,5 @@ def pretrain_to(out: Path, stages: Stages) -> Path:
 
         model = pretrain(out, settings, log)
     history = {"settings": asdict(settings), "commit": provenance.commit()[0], "versions": provenance.versions()}
-    save_checkpoint(out / "mini-hubert", to_encoder(model), "mini-hubert", True, history, torch.float16)
+    save_checkpoint(out / "mini-hubert", to_encoder(model), "mini-hubert", "states", history, torch.float16)
     return out / "mini-hubert"

@@ -117,7 +117,7 @@ def _distilled(run: Run) -> Upstream:
 
             distill(student, train, valid, run.distillation, run.settings.seed, run.settings.device, report)
         history = run.resolved() | {"commit": provenance.commit()[0], "versions": provenance.versions()}
-        save_checkpoint(folder, student, name, preset.exposes_input, history)
+        save_checkpoint(folder, student, name, preset.exposes, history)
     return from_checkpoint(folder, "student")
 
 
@@ -133,9 +133,9 @@ def _counts(run: Run) -> list[dict[str, Any]]:
     rows = count_rows(
         [
             (student, "mini", everything),
-            ("hubert", "mini", everything),
+            ("hubert_base", "mini", everything),
             (student, "paper", everything[:1]),
-            ("hubert", "paper", ()),
+            ("hubert_base", "paper", ()),
         ],
         run.stages,
     )

@@ -4,18 +4,19 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from students.dims import Dims
+from students.dims import Dims, dims_from
 from students.encoder import SpeechEncoder
+from students.presets import Exposes
 
 FILE_NAME = "model.safetensors"
-_FORMAT = "star-harness-1"
+_FORMAT = "star-harness-2"
 
 
 class CheckpointError(ValueError):
@@ -28,7 +29,7 @@ class CheckpointInfo:
 
     name: str
     dims: Dims
-    exposes_input: bool
+    exposes: Exposes
     sha256: str
     history: dict[str, Any]
 
@@ -37,7 +38,7 @@ def save_checkpoint(
     folder: Path,
     network: SpeechEncoder,
     name: str,
-    exposes_input: bool,
+    exposes: Exposes,
     history: dict[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> CheckpointInfo:
@@ -49,7 +50,7 @@ def save_checkpoint(
         "format": _FORMAT,
         "name": name,
         "dims": dims,
-        "exposes_input": json.dumps(exposes_input),
+        "exposes": exposes,
         "sha256": digest,
         "history": json.dumps(history),
     }
@@ -57,7 +58,7 @@ def save_checkpoint(
     partial = folder / f"{FILE_NAME}.partial"
     save_file(tensors, partial, metadata)
     partial.replace(folder / FILE_NAME)
-    return CheckpointInfo(name, network.dims, exposes_input, digest, history)
+    return CheckpointInfo(name, network.dims, exposes, digest, history)
 
 
 def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
@@ -79,12 +80,11 @@ def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
         raise CheckpointError(f"checkpoint {file} has format {found}, expected {_FORMAT} (written by this harness)")
     if _digest(tensors, metadata["dims"]) != metadata["sha256"]:
         raise CheckpointError(f"checkpoint {file} does not match its own hash: the file is damaged, get it again")
-    stored = json.loads(metadata["dims"])
-    dims = Dims(**{**stored, "stem": tuple(tuple(conv) for conv in stored["stem"])})
+    dims = dims_from(json.loads(metadata["dims"]))
     network = SpeechEncoder(dims)
     network.load_state_dict({key: value.float() for key, value in tensors.items()})
-    exposes_input, history = json.loads(metadata["exposes_input"]), json.loads(metadata["history"])
-    return network.eval(), CheckpointInfo(metadata["name"], dims, exposes_input, metadata["sha256"], history)
+    history, exposes = json.loads(metadata["history"]), cast(Exposes, metadata["exposes"])
+    return network.eval(), CheckpointInfo(metadata["name"], dims, exposes, metadata["sha256"], history)
 
 
 def _digest(tensors: dict[str, Tensor], description: str) -> str:

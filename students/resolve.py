@@ -51,4 +51,4 @@ def _checkpoint(path: Path) -> Upstream:
         raise UpstreamError(f"{path} is a Hugging Face folder: expected a checkpoint of this harness; type hf:{path}")
     network, info = load_checkpoint(path)
     kind = "student" if info.name in STUDENTS else "teacher"
-    return from_network(info.name, kind, network, info.exposes_input)
+    return from_network(info.name, kind, network, info.exposes)

@@ -11,9 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from students.checkpoints import load_checkpoint, weights_hash
 from students.dims import STRIDE, Dims
 from students.encoder import SpeechEncoder
-from students.presets import STUDENTS, Size
+from students.encoded import Encoded
+from students.presets import STUDENTS, Exposes, Size
 
 MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
+PROJECTED = "output of the feature projection"
 States = tuple[list[Tensor], Tensor]
 
 
@@ -52,26 +54,34 @@ class Upstream:
         return None if self.network is None else self.network.dims
 
 
-def from_network(name: str, kind: str, network: SpeechEncoder, exposes_input: bool) -> Upstream:
-    """An encoder as an upstream, put into eval mode; state 0 is left out unless `exposes_input`."""
+def from_network(name: str, kind: str, network: SpeechEncoder, exposes: Exposes) -> Upstream:
+    """An encoder as an upstream, put into eval mode; exposes: which of its insides."""
     network.eval().requires_grad_(False)
-    first = 0 if exposes_input else 1
+    show, names = _exposed(network.dims, exposes)
 
     def compute(waves: Tensor, lengths: Tensor) -> States:
-        states, frames = network(waves, lengths)
-        return states[first:], frames
+        encoded = network(waves, lengths)
+        frames = encoded.frames * (network.dims.reduction if "prediction" in exposes else 1)
+        return show(encoded), frames
 
-    return Upstream(
-        name,
-        kind,
-        network.dims.width,
-        STRIDE,
-        state_names(network.dims.layers)[first:],
-        weights_hash(network),
-        compute,
-        parameter_count(network),
-        network,
-    )
+    dims = network.dims
+    width, stride = (dims.prediction_width, STRIDE) if "prediction" in exposes else (dims.width, STRIDE * dims.reduction)
+    parameters = parameter_count(network)
+    return Upstream(name, kind, width, stride, names, weights_hash(network), compute, parameters, network)
+
+
+def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]:
+    """How to get at what an encoder shows, and what each part of it is."""
+    states = state_names(dims.layers)
+    heads = tuple(f"prediction of layer {layer}" for layer in dims.predicted)
+    forms: dict[Exposes, tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]] = {
+        "states": (lambda encoded: encoded.states, states),
+        "layers": (lambda encoded: encoded.states[1:], states[1:]),
+        "projected and layers": (lambda encoded: [encoded.projected, *encoded.states[1:]], (PROJECTED, *states[1:])),
+        "predictions": (lambda encoded: list(encoded.predictions.values()), heads),
+        "last prediction": (lambda encoded: list(encoded.predictions.values())[-1:], heads[-1:]),
+    }
+    return forms[exposes]
 
 
 def state_names(layers: int) -> tuple[str, ...]:
@@ -99,7 +109,7 @@ def untrained(student: str, size: Size, seed: int) -> Upstream:
     """The control `random:NAME`: a student's network with random weights."""
     preset = STUDENTS[student]()
     torch.manual_seed(seed)
-    return from_network(f"random:{student}", "random", SpeechEncoder(preset.dims(size)), preset.exposes_input)
+    return from_network(f"random:{student}", "random", SpeechEncoder(preset.dims(size)), preset.exposes)
 
 
 def fbank() -> Upstream:

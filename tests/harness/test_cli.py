@@ -23,7 +23,7 @@ def harness(*arguments):
             "no task given: expected some of pr, asr, ks, qbe, sid, asv, sd, ic, sf, er",
         ),
         (("run", "--student", "starhubert", "--objective", "sta"), "unknown objective 'sta': did you mean star?"),
-        (("run", "--student", "starhubert", "--teacher", "hubert"), "unknown teacher 'hubert'"),
+        (("run", "--student", "starhubert", "--teacher", "hubertt"), "unknown teacher 'hubertt'"),
         (("run", "--student", "starhubert", "--seed", "-1"), "seed -1 is out of range"),
         (("report", "no-such-run"), "no run in no-such-run: expected a folder that `harness run --out` has written"),
         (("count", "hubrt"), "unknown network 'hubrt': did you mean hubert or starhubert?"),
@@ -69,7 +69,7 @@ def test_the_names_offered_are_the_objectives_there_are():
 
 
 def test_count_by_formula():
-    rows = json.loads(harness("count", "starhubert", "hubert", "--json").stdout)
+    rows = json.loads(harness("count", "starhubert", "hubert_base", "--json").stdout)
     assert [row["parameters"] for row in rows] == [22_308_592, 94_370_944]
     assert [row["strict"] for row in rows] == [463_501_579_392, 1_665_522_780_160]
     assert rows[1]["superb"] == 1_669_156_022_848

@@ -22,7 +22,7 @@ from harness.complexity import (
 )
 from students.dims import Dims
 from students.encoder import SpeechEncoder
-from students.presets import hubert, starhubert
+from students.presets import hubert_base, starhubert
 
 ALL_SAMPLES = [samples for lengths in PROFILING_SAMPLES.values() for samples in lengths]
 
@@ -54,14 +54,14 @@ def test_profiling_samples_add_up_to_the_published_sums():
         "longer": 1_750_880,
     }
     assert all(len(lengths) == 8 for lengths in PROFILING_SAMPLES.values())
-    frames = [hubert().paper.frames(samples) for samples in ALL_SAMPLES]
+    frames = [hubert_base().paper.frames(samples) for samples in ALL_SAMPLES]
     assert (sum(frames), sum(n * n for n in frames)) == (11_223, 5_589_441)
 
 
 @pytest.mark.parametrize(
     ("preset", "count", "total", "buckets"),
     [
-        (hubert(), 94_370_944, 1_665_522_780_160, ["149.132", "260.971", "421.648", "833.772"]),
+        (hubert_base(), 94_370_944, 1_665_522_780_160, ["149.132", "260.971", "421.648", "833.772"]),
         (starhubert(), 22_308_592, 463_501_579_392, ["39.531", "70.087", "115.374", "238.510"]),
     ],
     ids=["hubert", "starhubert"],
@@ -77,7 +77,7 @@ def test_published_sizes_are_exact(preset, count, total, buckets):
 @pytest.mark.parametrize(
     ("preset", "parts"),
     [
-        (hubert(), ["551.76", "4.41", "53.11", "953.22", "103.02"]),
+        (hubert_base(), ["551.76", "4.41", "53.11", "953.22", "103.02"]),
         (starhubert(), ["174.64", "0.00", "16.80", "214.10", "57.95"]),
     ],
     ids=["hubert", "starhubert"],
@@ -89,7 +89,7 @@ def test_published_parts_are_exact(preset, parts):
 
 
 def test_superb_convention_gives_the_leaderboard_count_of_hubert_base():
-    dims = hubert().paper
+    dims = hubert_base().paper
     by_bucket = {
         bucket: sum(macs(dims, samples).total + superb_extra(dims, samples, True) for samples in lengths)
         for bucket, lengths in PROFILING_SAMPLES.items()
@@ -118,14 +118,14 @@ def test_trace_of_the_toy_encoder_counts_as_by_hand():
     assert traced_macs(SpeechEncoder(TOY), TOY_SAMPLES) == 8116
 
 
-@pytest.mark.parametrize("dims", [hubert().mini, starhubert().mini], ids=["hubert", "starhubert"])
+@pytest.mark.parametrize("dims", [hubert_base().mini, starhubert().mini], ids=["hubert", "starhubert"])
 @pytest.mark.parametrize("samples", [20560, 34560])
 def test_formula_equals_trace_at_mini_size(dims, samples):
     assert traced_macs(SpeechEncoder(dims), samples) == macs(dims, samples).total
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [hubert(), starhubert()], ids=["hubert", "starhubert"])
+@pytest.mark.parametrize("preset", [hubert_base(), starhubert()], ids=["hubert", "starhubert"])
 def test_formula_equals_trace_at_paper_size_for_every_length(preset):
     row = count_network(preset.name, preset.paper, tuple(PROFILING_SAMPLES))
     assert row.verified == tuple(PROFILING_SAMPLES)
@@ -215,7 +215,7 @@ def test_unknown_bucket_names_the_choices():
 @pytest.mark.parametrize("count", [macs, lambda dims, samples: superb_extra(dims, samples, True)])
 def test_utterance_without_a_frame_is_refused(count):
     with pytest.raises(ComplexityError, match="399 samples are too short"):
-        count(hubert().paper, 399)
+        count(hubert_base().paper, 399)
 
 
 def test_disagreement_on_parameters_is_an_error(monkeypatch):

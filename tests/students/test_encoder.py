@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from students.dims import Dims
 from students.encoder import SpeechEncoder
-from students.presets import hubert, starhubert, thin_stem, wide_stem
+from students.presets import hubert_base, starhubert, thin_stem, wide_stem
 
-SIZES = {"hubert": hubert().mini, "starhubert": starhubert().mini}
+SIZES = {"hubert": hubert_base().mini, "starhubert": starhubert().mini}
 # Frames of the 32 profiling utterances (model-zoo.md 1).
 PROFILING_FRAMES = """
     20560 64 34560 107 38480 120 42560 132 45600 142 48720 152 52000 162 55120 172
@@ -176,7 +176,7 @@ def test_gradients_of_padding_are_zero():
     assert not waves.grad[0, 5000:].any() and not waves.grad[1].any()
 
 
-@pytest.mark.parametrize("dims", [hubert().paper, starhubert().paper], ids=["hubert", "starhubert"])
+@pytest.mark.parametrize("dims", [hubert_base().paper, starhubert().paper], ids=["hubert", "starhubert"])
 def test_frames_follow_the_closed_form(dims):
     for samples in range(0, 3000):
         assert dims.frames(samples) == max((samples - 80) // 320, 0)
