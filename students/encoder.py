@@ -100,9 +100,7 @@ class SpeechEncoder(nn.Module):
         )
         self.apply(_initialise)
 
-    def forward(
-        self, waves: Tensor, lengths: Tensor, with_maps: bool = False, masked: Tensor | None = None
-    ) -> Encoded:
+    def forward(self, waves: Tensor, lengths: Tensor, with_maps: bool = False, masked: Tensor | None = None) -> Encoded:
         sizes = lengths.tolist()
         if self.dims.frames(min(sizes)) < self.dims.reduction or max(sizes) > waves.shape[1]:
             raise ValueError(

@@ -170,7 +170,11 @@ def starwav2vec2() -> Preset:
 def _masked(name: str, width: int, ffn: int, reuse: bool) -> Preset:
     """A student of masking distillation: a head on every layer, whose predictions are its features."""
     heads: dict[str, Any] = {"mask_vector": True}
-    paper = {"predicted": tuple(range(1, 13)), "prediction_width": 768, "reuse": tuple(range(2, 13, 2)) if reuse else ()}
+    paper = {
+        "predicted": tuple(range(1, 13)),
+        "prediction_width": 768,
+        "reuse": tuple(range(2, 13, 2)) if reuse else (),
+    }
     mini = {"predicted": tuple(range(1, 7)), "prediction_width": 192, "reuse": (2, 4, 6) if reuse else ()}
     return Preset(
         name,

@@ -65,7 +65,9 @@ def from_network(name: str, kind: str, network: SpeechEncoder, exposes: Exposes)
         return show(encoded), frames
 
     dims = network.dims
-    width, stride = (dims.prediction_width, STRIDE) if "prediction" in exposes else (dims.width, STRIDE * dims.reduction)
+    width, stride = (
+        (dims.prediction_width, STRIDE) if "prediction" in exposes else (dims.width, STRIDE * dims.reduction)
+    )
     parameters = parameter_count(network)
     return Upstream(name, kind, width, stride, names, weights_hash(network), compute, parameters, network)
 

@@ -1,0 +1,1 @@
+"""The commands of `harness`, by what they are about."""

@@ -1,0 +1,120 @@
+"""The commands that measure: run and evaluate."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.config import TEACHER_NAMES, EvaluationSettings, RunSettings
+from harness.terminal import exit_if_failed, print_records, print_table
+from tasks.registry import PROTOCOLS, TASKS
+
+if TYPE_CHECKING:
+    from reports.tables import Table
+
+SUITE_HELP = "Synthetic corpora at once, or the official ones with the official settings."
+PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published numbers were."
+
+
+@click.command()
+@click.option("--student", required=True, help="Network to distil: `harness list students`.")
+@click.option("--teacher", default=TEACHER_NAMES[0], show_default=True, help="Frozen model to learn from.")
+@click.option("--objective", default="star", show_default=True, help="What the student matches.")
+@click.option("--suite", type=click.Choice(["mini"]), default="mini", show_default=True, help="Corpora to use.")
+@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
+@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the suite; default: the user's cache.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan with an estimate and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
+def run(dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Distil a student, evaluate it beside its controls, count it, and show the table.
+
+    The same command on the same folder goes on where it stopped: finished results are kept.
+
+    \b
+    harness run --student starhubert
+    harness run --student starhubert --seed 1 --out runs/second
+    harness run --student starhubert --tasks ks,sid --objective layer-wise-tgm
+    """
+    out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
+    settings = RunSettings(out=out, tasks=names(options.pop("tasks")), **options)
+    from harness.plan import plan
+
+    if dry_run:
+        print_table(_plan_table(plan(settings)))
+        return
+    from harness.progress import Stages
+    from harness.run import execute
+
+    records = execute(settings, Stages())
+    if as_json:
+        print_records(records)
+        exit_if_failed(records)
+        return
+    from reports.tables import measured_table, plain_table, published_table
+
+    counts = json.loads((settings.out / "counts.json").read_text(encoding="utf-8"))
+    print_table(published_table())
+    print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
+    print_table(measured_table(records))
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
+    exit_if_failed(records)
+
+
+@click.command()
+@click.option("--upstream", required=True, help="Model to evaluate: `harness list upstreams`.")
+@click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
+@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
+@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default: runs/UPSTREAM-SUITE-...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the probes and of random weights.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini.")
+@click.option("--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
+def evaluate(as_json: bool, **options: Any) -> None:
+    """Evaluate one upstream on the tasks: a checkpoint, a baseline, or any model of s3prl, Hugging Face, torchaudio.
+
+    The same command on the same folder goes on where it stopped: finished results are kept.
+
+    \b
+    harness evaluate --upstream runs/starhubert-mini-seed0/student
+    harness evaluate --upstream torchaudio:HUBERT_BASE --suite superb --corpora /data/superb --tasks ks,sid
+    """
+    upstream, suite, seed = options["upstream"], options["suite"], options["seed"]
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in upstream).strip("-.")
+    variant = "-official" if options["protocol"] == "official" else ""
+    out = options.pop("out") or Path("runs") / f"{name}-{suite}{variant}-seed{seed}"
+    settings = EvaluationSettings(out=out, tasks=names(options.pop("tasks")), **options)
+    from harness.progress import Stages
+    from harness.run import execute_evaluation
+    from reports.tables import measured_table
+
+    records = execute_evaluation(settings, Stages())
+    if as_json:
+        print_records(records)
+        exit_if_failed(records)
+        return
+    print_table(measured_table(records))
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json)")
+    exit_if_failed(records)
+
+
+def names(listed: str) -> tuple[str, ...]:
+    """The names in a comma-separated list, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
+
+
+def _plan_table(stages: list[Any]) -> "Table":
+    from reports.tables import plain_table
+
+    rows = [{"stage": stage.stage, "what": stage.what, "about": f"{stage.seconds} s"} for stage in stages]
+    total = sum(stage.seconds for stage in stages)
+    rows.append({"stage": "in all", "what": "on two CPU cores", "about": f"{total // 60} min {total % 60} s"})
+    return plain_table("Plan (nothing is done yet)", rows)
