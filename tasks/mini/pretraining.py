@@ -35,7 +35,8 @@ def write_corpus(
         voice = _speaking_style(voices[i % corpus.voices], rng)
         part = "valid" if i % corpus.voices < corpus.held_out else "train"
         path = folder / part / f"{i % corpus.voices:03d}-{i:05d}.flac"
-        jobs.append(Utterance(path, _sentence(words, rng), voice, draw_scene(rng, (5.0, 30.0)), int(corpus.seed + i)))
+        text, scene, seed = _sentence(words, rng), draw_scene(rng, (5.0, 30.0)), int(corpus.seed + i)
+        jobs.append(Utterance(path, text, voice, scene, seed, block=1))  # as when the shipped teacher was trained
     missing = [job for job in jobs if not job.path.exists()]
     if missing:
         render(jobs, workers, done)

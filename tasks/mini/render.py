@@ -22,7 +22,7 @@ class Utterance:
     """One file to make: where, the words, who says them, and where it is recorded; seed draws the noise.
 
     samples: length of the file where it is fixed; the speech then starts at a random point and what overhangs is cut.
-    rate: sample rate of the file.
+    rate: sample rate of the file. block: samples that its length at 16 kHz is made a multiple of.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Utterance:
     seed: int
     samples: int | None = None
     rate: int = SAMPLE_RATE
+    block: int = BLOCK
 
 
 def render(utterances: Sequence[Utterance], workers: int = 2, done: Callable[[int], None] = lambda count: None) -> None:
@@ -55,7 +56,7 @@ def _render_shard(utterances: Sequence[Utterance]) -> int:
         rng = np.random.default_rng(utterance.seed)
         if utterance.samples is not None:
             speech = _place(speech, utterance.samples, rng)
-        speech = np.pad(speech, (0, -len(speech) % BLOCK))
+        speech = np.pad(speech, (0, -len(speech) % utterance.block))
         wave = record(speech, utterance.scene, rng)
         if utterance.rate != SAMPLE_RATE:
             wave = resample_poly(wave, utterance.rate, SAMPLE_RATE)
