@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness import provenance
 from harness.progress import Stages
 from harness.schedule import warmup_cosine
+from reports.records import write_text
 from students.checkpoints import save_checkpoint
 from students.encoder import SpeechEncoder
 from students.presets import hubert_base
@@ -290,6 +291,14 @@ def pretrain_to(out: Path, stages: Stages) -> Path:
             advance(REPORT_EVERY)
 
         model = pretrain(out, settings, log)
+    _once(out / "curve.jsonl")
     history = {"settings": asdict(settings), "commit": provenance.commit()[0], "versions": provenance.versions()}
     save_checkpoint(out / "mini-hubert", to_encoder(model), "mini-hubert", "states", history, torch.float16)
     return out / "mini-hubert"
+
+
+def _once(curve: Path) -> None:
+    """Keep the last of the rows that a stopped and resumed run has reported twice."""
+    rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    last = {(row["iteration"], row["step"]): row for row in rows}
+    write_text(curve, "".join(json.dumps(last[key]) + "\n" for key in sorted(last)))
