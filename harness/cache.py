@@ -19,7 +19,9 @@ ADDRESS = "address.txt"
 
 
 class StateCache(Protocol):
-    """Tensors by name. What is put may be gone, or never have been kept, when it is asked for."""
+    """Tensors by name, budget bytes at most. What is put may be gone, or never have been kept, when it is asked for."""
+
+    budget: int
 
     def get(self, name: str) -> Tensor | None:
         """The tensor of that name, or None."""

@@ -21,6 +21,7 @@ EXPECTED = (
     ("reports.records", "RecordError"),
     ("harness.features", "TooManyBadFiles"),
     ("harness.distill", "DistillationError"),
+    ("students.criterion", "CriterionError"),
     ("harness.complexity", "ComplexityError"),
 )
 

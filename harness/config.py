@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from students.names import suggestion
-from students.presets import STUDENTS
+from students.objective_names import parse
+from students.presets import STUDENTS, TEACHERS
 from tasks.base import Protocol
 from tasks.registry import PROTOCOLS, TASKS
 
-TEACHER_NAMES = ("mini-hubert",)
-OBJECTIVE_NAMES = ("layer-wise-tgm", "intra-layer-tgm", "star")
+TEACHER_NAMES = ("mini-hubert", *TEACHERS)
 
 
 class UsageError(ValueError):
@@ -18,25 +18,38 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that decides a run's numbers, and where they go."""
+    """Everything that decides a run's numbers, and where they go.
+
+    objective, teacher: left empty they are the student's own, mini-hubert on the mini suite. cache: as in
+    EvaluationSettings.
+    """
 
     student: str
     out: Path
     tasks: tuple[str, ...] = TASKS
-    objective: str = "star"
-    teacher: str = TEACHER_NAMES[0]
+    objective: str = ""
+    teacher: str = ""
     suite: str = "mini"
     protocol: Protocol = PROTOCOLS[0]
     seed: int = 0
     device: str = "cpu"
     corpora: Path | None = None
+    cache: Path | None = None
+    cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
+        missing = unknown("student", self.student, tuple(STUDENTS))
+        if not missing:
+            preset = STUDENTS[self.student]()
+            own = TEACHER_NAMES[0] if self.suite == "mini" else preset.teacher
+            object.__setattr__(self, "teacher", self.teacher or own)
+            object.__setattr__(self, "objective", self.objective or preset.objective)
         _refuse(
-            unknown("student", self.student, tuple(STUDENTS)),
-            unknown("teacher", self.teacher, TEACHER_NAMES),
-            unknown("objective", self.objective, OBJECTIVE_NAMES),
+            missing,
+            _teacher_problem(self.teacher),
+            *_objective_problems(self.objective),
             *_problems(self.tasks, self.seed, self.out, self.corpora),
+            *_cache_problems(self.cache, self.cache_gb),
         )
 
 
@@ -59,12 +72,31 @@ class EvaluationSettings:
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
-        problems = _problems(self.tasks, self.seed, self.out, self.corpora)
-        if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
-            problems.append(f"--cache {self.cache} is a file: expected a folder, or one that does not exist yet")
-        if not 0 <= self.cache_gb < float("inf"):
-            problems.append(f"--cache-gb {self.cache_gb} is no size: expected 0 or more")
-        _refuse(*problems)
+        _refuse(*_problems(self.tasks, self.seed, self.out, self.corpora), *_cache_problems(self.cache, self.cache_gb))
+
+
+def _teacher_problem(name: str) -> str | None:
+    """None for a name we know, a file or folder, or a model of another library."""
+    if not name or ":" in name or Path(name).exists():
+        return None
+    return unknown("teacher", name, TEACHER_NAMES)
+
+
+def _objective_problems(text: str) -> list[str]:
+    try:
+        parse(text or "star")
+    except ValueError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _cache_problems(cache: Path | None, gigabytes: float) -> list[str]:
+    problems = []
+    if cache is not None and cache.exists() and not cache.is_dir():
+        problems.append(f"--cache {cache} is a file: expected a folder, or one that does not exist yet")
+    if not 0 <= gigabytes < float("inf"):
+        problems.append(f"--cache-gb {gigabytes} is no size: expected 0 or more")
+    return problems
 
 
 def _problems(tasks: tuple[str, ...], seed: int, out: Path, corpora: Path | None) -> list[str | None]:

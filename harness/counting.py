@@ -1,22 +1,57 @@
 """Counts of the networks by name, as flat rows for tables and files."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.complexity import PROFILING_SAMPLES, count_network, profile, superb_extra
-from harness.progress import Stages
-from students.presets import NETWORKS, Size
-from students.upstreams import Upstream
+from harness.complexity import PROFILING_SAMPLES, count_network, parameters, profile, superb_extra
+from students.presets import NETWORKS, Preset, Size
+
+if TYPE_CHECKING:
+    from harness.progress import Stages
+    from students.dims import Dims
+    from students.upstreams import Upstream
+
+Plan = Sequence[tuple[str, Size, tuple[str, ...]]]
 
 
-def count_rows(plan: Sequence[tuple[str, Size, tuple[str, ...]]], stages: Stages) -> list[dict[str, Any]]:
-    """One row a network: parameters, `strict` MACs by bucket and in all, `superb` MACs in all, and how they were had.
+def count_rows(plan: Plan, stages: Stages) -> list[dict[str, Any]]:
+    """One row a network: parameters of inference and as published, `strict` MACs by bucket and in all, `superb` MACs in
+    all, and how they were had.
 
-    plan: name, size and the buckets to trace with fvcore. Raises ComplexityError where trace and formula differ.
+    plan: name, size and the buckets to trace with fvcore; without any the formulas alone serve and nothing is built.
+    Raises ComplexityError where trace and formula differ.
     """
     traces = sum(len(PROFILING_SAMPLES[bucket]) for *_, buckets in plan for bucket in buckets)
     with stages.stage("count", traces) as advance:
-        return [_row(name, size, buckets, lambda _: advance(1)) for name, size, buckets in plan]
+        rows = []
+        for name, size, buckets in plan:
+            preset = NETWORKS[name]()
+            dims = preset.dims(size)
+            if buckets:
+                count_network(name, dims, buckets, lambda _: advance(1))
+            row = {"name": name, "size": size, "reconstructed": preset.reconstructed}
+            rows.append({**row, **_counts(preset, dims, size), "method": _method(buckets)})
+        return rows
+
+
+def upstream_row(upstream: Upstream) -> dict[str, Any]:
+    """The same row for any upstream that is built of our own blocks, by formula."""
+    dims = upstream.dims
+    assert dims is not None
+    strict = {bucket: count.total for bucket, count in profile(dims).items()}
+    return {
+        "name": upstream.name,
+        "size": None,
+        "reconstructed": False,
+        "parameters": parameters(dims.bare()),
+        "as_published": None,
+        **strict,
+        "strict": sum(strict.values()),
+        "superb": None,
+        "method": _method(()),
+    }
 
 
 def macs(upstream: Upstream) -> dict[str, Any]:
@@ -27,21 +62,21 @@ def macs(upstream: Upstream) -> dict[str, Any]:
     return {"macs": sum(count.total for count in profile(upstream.dims).values()), "macs_convention": "strict"}
 
 
-def _row(name: str, size: Size, buckets: tuple[str, ...], done: Any) -> dict[str, Any]:
-    preset = NETWORKS[name]()
-    dims = preset.dims(size)
-    counted = count_network(name, dims, buckets, done)
-    strict = counted.total.total
+def _counts(preset: Preset, dims: Dims, size: Size) -> dict[str, Any]:
+    strict = {bucket: count.total for bucket, count in profile(dims).items()}
     lengths = [samples for bucket in PROFILING_SAMPLES.values() for samples in bucket]
     fused = preset.fused_attention
     extra = 0 if fused is None else sum(superb_extra(dims, samples, fused) for samples in lengths)
-    traced = "all" if len(buckets) == len(PROFILING_SAMPLES) else ", ".join(buckets)
+    padded = sum(count.total for count in profile(dims, preset.pad_multiple).values())
     return {
-        "name": name,
-        "size": size,
-        "parameters": counted.parameters,
-        **{bucket: count.total for bucket, count in counted.macs.items()},
-        "strict": strict,
-        "superb": strict + extra,
-        "method": f"formula; traced by fvcore: {traced or 'none'}",
+        "parameters": parameters(dims.bare()),
+        "as_published": parameters(dims) + preset.extra_parameters if size == "paper" else None,
+        **strict,
+        "strict": sum(strict.values()),
+        "superb": padded + extra,
     }
+
+
+def _method(buckets: tuple[str, ...]) -> str:
+    traced = "all" if len(buckets) == len(PROFILING_SAMPLES) else ", ".join(buckets)
+    return f"formula; traced by fvcore: {traced or 'none'}"

@@ -73,7 +73,7 @@ class Extractor:
         missing = {name: item for name, item in zip(names, items, strict=True) if name not in found}
         advance(len(items) - len(missing))
         for chunk in _batched(missing.items(), CHUNK):
-            waves = {name: wave for name, item in chunk if (wave := self._read(item, chain)) is not None}
+            waves = {name: wave for name, item in chunk if (wave := self.read(item, chain)) is not None}
             advance(len(chunk) - len(waves))
             for batch in _batches(waves):
                 for name, states in zip(batch, self._states([waves[name] for name in batch]), strict=True):
@@ -95,18 +95,22 @@ class Extractor:
         states, frames = self.upstream(pad_sequence(waves, batch_first=True), lengths)
         return [torch.stack([state[i, :count] for state in states]) for i, count in enumerate(frames.tolist())]
 
-    def _read(self, item: Item, chain: AudioChain) -> Tensor | None:
+    def read(self, item: Item, chain: AudioChain) -> Tensor | None:
+        """The item's samples after the chain; None for an item set aside."""
         try:
             return torch.from_numpy(read_item(item, chain))
         except AudioError as error:
-            self.skipped[item.id] = str(error)
-            self._bad.add(item.path)
-            if len(self._bad) > self.limit:
-                raise TooManyBadFiles(
-                    f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; "
-                    f"the last: {error}"
-                ) from error
+            self.set_aside(item, error)
             return None
+
+    def set_aside(self, item: Item, error: AudioError) -> None:
+        """Leave out an item that cannot be used. Raises TooManyBadFiles if that is one file too many."""
+        self.skipped[item.id] = str(error)
+        self._bad.add(item.path)
+        if len(self._bad) > self.limit:
+            raise TooManyBadFiles(
+                f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; the last: {error}"
+            ) from error
 
 
 def read_item(item: Item, chain: AudioChain = PLAIN) -> np.ndarray:

@@ -22,28 +22,32 @@ TASK_ESTIMATE = {
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One line of the plan: what is done, on what, and about how long it takes on two CPU cores."""
+    """One line of the plan: what is done, on what, and about how long it takes on two CPU cores, None if not known."""
 
     stage: str
     what: str
-    seconds: int
+    seconds: int | None
 
 
 def plan(settings: RunSettings) -> list[PlannedStage]:
-    """The stages of a run in order, without doing any of them."""
+    """The stages of a run in order, without doing any of them; estimates are for the mini suite."""
     from tasks.mini.suite import SUITE_NAME, suite_exists
 
     stages = []
-    if not suite_exists(settings.corpora):
-        stages.append(PlannedStage("suite", f"write {SUITE_NAME}", ESTIMATES["suite"]))
-    distilled = f"{settings.student} from {settings.teacher}, objective {settings.objective}"
-    stages.append(PlannedStage("teacher states", settings.teacher, ESTIMATES["teacher states"]))
-    stages.append(PlannedStage("distil", distilled, ESTIMATES["distil"]))
+
+    def add(stage: str, what: str, seconds: int) -> None:
+        stages.append(PlannedStage(stage, what, seconds if settings.suite == "mini" else None))
+
+    if settings.suite == "mini" and not suite_exists(settings.corpora):
+        add("suite", f"write {SUITE_NAME}", ESTIMATES["suite"])
+    add("teacher states", settings.teacher, ESTIMATES["teacher states"])
+    what = f"{settings.student} from {settings.teacher}, objective {settings.objective}"
+    add("distil", what, ESTIMATES["distil"])
     for upstream in upstream_names(settings):
         for task in settings.tasks:
-            stages.append(PlannedStage("evaluate", f"{upstream} on {task}", TASK_ESTIMATE[task]))
-    stages.append(PlannedStage("count", "parameters and MACs", ESTIMATES["count"]))
-    stages.append(PlannedStage("report", str(settings.out), ESTIMATES["report"]))
+            add("evaluate", f"{upstream} on {task}", TASK_ESTIMATE[task])
+    add("count", "parameters and MACs", ESTIMATES["count"])
+    add("report", str(settings.out), ESTIMATES["report"])
     return stages
 
 

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import provenance
-from harness.cache import GIB
+from harness.cache import GIB, MemoryCache
 from harness.complexity import PROFILING_SAMPLES
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.counting import count_rows, macs
-from harness.distill import DistillationData, DistillSettings, distill
+from harness.distill import DistillSettings
+from harness.distilled import CURVE, distilled
 from harness.evaluate import evaluate_all, open_context
 from harness.features import Extractor
 from harness.progress import Stages
@@ -19,14 +19,21 @@ from reports.figures import distillation_figure
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
 from reports.tables import overall_scores, suite_label
-from students.checkpoints import FILE_NAME, save_checkpoint
-from students.presets import STUDENTS
+from students.presets import Size
 from students.resolve import resolve
-from students.upstreams import Upstream, fbank, from_checkpoint, mini_teacher, untrained
+from students.upstreams import Upstream, fbank, untrained
 from tasks.corpora.librispeech import librispeech
-from tasks.mini.settings import MINI_DISTILLATION, MINI_PROBES
+from tasks.mini.settings import MINI_DISTILLATION
+from tasks.registry import load_task
 
-CURVE = "distillation.jsonl"
+# Of DistillSettings, as the public reproduction has it on 100 h: 200 epochs, 24 utterances an update, two at a time.
+OFFICIAL_DISTILLATION: dict[str, Any] = {
+    "steps": 237_800,
+    "batch_seconds": 25.4,
+    "accumulate": 12,
+    "learning_rate": 1e-3,
+    "validate_every": 1000,
+}
 
 
 class Run:
@@ -34,23 +41,30 @@ class Run:
 
     def __init__(self, settings: RunSettings, stages: Stages) -> None:
         self.settings, self.stages = settings, stages
-        self.suite = open_suite(settings.suite, settings.corpora, None, stages)
-        self.teacher = Extractor(mini_teacher())
-        self.distillation = DistillSettings(settings.objective, **MINI_DISTILLATION)
+        self.store = _store(settings)
+        self.suite = open_suite(settings.suite, settings.corpora, self.store, stages)
+        self.size: Size = "mini" if settings.suite == "mini" else "paper"
+        self.splits = librispeech(self.suite.corpora)[0]
+        upstream = resolve(settings.teacher, settings.seed)
+        cache = None if self.store is None else self.suite.cache(upstream, [self.splits])
+        self.teacher = Extractor(upstream, cache=cache or MemoryCache())
+        scale = MINI_DISTILLATION if self.size == "mini" else OFFICIAL_DISTILLATION
+        self.distillation = DistillSettings(settings.objective, **scale)
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the run's numbers, as plain values."""
+        protocol = self.settings.protocol
         resolved = {
             "student": self.settings.student,
             "teacher": self.settings.teacher,
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
-            "protocol": self.settings.protocol,
+            "protocol": protocol,
             "data_fingerprint": self.suite.fingerprint,
             "seed": self.settings.seed,
             "device": self.settings.device,
             "distillation": asdict(self.distillation),
-            "probes": {name: asdict(MINI_PROBES[name]) for name in self.settings.tasks},
+            "probes": {name: asdict(self.suite.probe(load_task(name, protocol))) for name in self.settings.tasks},
         }
         plain: dict[str, Any] = json.loads(json.dumps(resolved))
         return plain
@@ -63,7 +77,7 @@ def execute(settings: RunSettings, stages: Stages) -> list[Record]:
     """
     run = Run(settings, stages)
     _claim(settings.out, run.resolved())
-    student = _distilled(run)
+    student = distilled_student(run)
     counts = _counts(run)
     records = _evaluate(run, student)
     _report(run, records, counts)
@@ -91,54 +105,26 @@ def _stored(path: Path) -> Any:
         raise UsageError(f"{path} cannot be read ({error}): remove it, and give the command again") from error
 
 
-def _distilled(run: Run) -> Upstream:
-    """The distilled student, from the run's folder if it is there already."""
-    name = run.settings.student
-    folder = run.settings.out / "student"
-    if not (folder / FILE_NAME).exists():
-        preset = STUDENTS[name]()
-        splits = librispeech(run.suite.corpora)[0]
-        utterances = len(splits["train"]) + len(splits["dev"])
-        with run.stages.stage(f"{run.settings.teacher} states", utterances) as advance:
-            train, valid = (DistillationData(splits[part], run.teacher, advance) for part in ("train", "dev"))
-        student = untrained(name, "mini", run.settings.seed).network
-        assert student is not None
-        student.requires_grad_(True)
-        curve = run.settings.out / CURVE
-        with (
-            curve.open("w", encoding="utf-8") as file,
-            run.stages.stage(f"distil {name}", run.distillation.steps) as advance,
-        ):
-
-            def report(row: dict[str, Any]) -> None:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                advance(1)
-
-            distill(student, train, valid, run.distillation, run.settings.seed, run.settings.device, report)
-        history = run.resolved() | {"commit": provenance.commit()[0], "versions": provenance.versions()}
-        save_checkpoint(folder, student, name, preset.exposes, history)
-    return from_checkpoint(folder, "student")
+def distilled_student(run: Run) -> Upstream:
+    """The run's student, distilled now or taken from its folder."""
+    return distilled(
+        run.settings.out, run.settings.student, run.splits, run.teacher, run.size, run.distillation, run.resolved(),
+        run.stages,
+    )  # fmt: skip
 
 
 def _counts(run: Run) -> list[dict[str, Any]]:
-    """Parameters and MACs: the measured networks traced on all profiling lengths, the paper-size student on the
-    shortest bucket, HuBERT Base by formula alone."""
+    """Parameters and MACs: the paper-size student traced on the shortest bucket, HuBERT Base by formula alone; on the
+    mini suite the measured networks too, traced on all profiling lengths."""
     path = run.settings.out / "counts.json"
     if path.exists():
         stored: list[dict[str, Any]] = _stored(path)
         return stored
-    everything = tuple(PROFILING_SAMPLES)
-    student = run.settings.student
-    rows = count_rows(
-        [
-            (student, "mini", everything),
-            ("hubert_base", "mini", everything),
-            (student, "paper", everything[:1]),
-            ("hubert_base", "paper", ()),
-        ],
-        run.stages,
-    )
+    everything, student = tuple(PROFILING_SAMPLES), run.settings.student
+    plan: list[tuple[str, Size, tuple[str, ...]]] = [(student, "paper", everything[:1]), ("hubert_base", "paper", ())]
+    if run.size == "mini":
+        plan = [(student, "mini", everything), ("hubert_base", "mini", everything), *plan]
+    rows = count_rows(plan, run.stages)
     write_text(path, json.dumps(rows, indent=2) + "\n")
     return rows
 
@@ -150,8 +136,8 @@ def _evaluate(run: Run, student: Upstream) -> list[Record]:
         settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
     )
     records = []
-    for upstream in (fbank(), run.teacher.upstream, untrained(settings.student, "mini", settings.seed), student):
-        cache = run.teacher.cache if upstream is run.teacher.upstream else None
+    for upstream in (fbank(), run.teacher.upstream, untrained(settings.student, run.size, settings.seed), student):
+        cache = run.teacher.cache if upstream is run.teacher.upstream and run.store is None else None
         teacher = settings.teacher if upstream.kind == "student" else None
         records += evaluate_all(upstream, macs(upstream) | {"teacher": teacher}, context, run.stages, cache)
     return records
@@ -177,9 +163,7 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Rec
     Raises UsageError, CorpusError and UpstreamError for what cannot be evaluated, before anything is computed.
     """
     upstream = resolve(settings.upstream, settings.seed)
-    folder = settings.cache or (default_store() if settings.suite == "superb" else None)
-    store = Store(folder, int(settings.cache_gb * GIB)) if folder else None
-    suite = open_suite(settings.suite, settings.corpora, store, stages)
+    suite = open_suite(settings.suite, settings.corpora, _store(settings), stages)
     context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
     decisive = ("upstream", "suite", "protocol", "seed")
     _claim(settings.out, {name: getattr(settings, name) for name in decisive} | {"weights": upstream.fingerprint})
@@ -187,3 +171,9 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Rec
     plain = json.loads(json.dumps(asdict(settings), default=str))
     write_report(settings.out, RunReport(read_records(context.folder), [], [], plain, stages.seconds))
     return records
+
+
+def _store(settings: RunSettings | EvaluationSettings) -> Store | None:
+    """Where hidden states stay: in the folder given, in the user's cache for the official corpora, else in memory."""
+    folder = settings.cache or (default_store() if settings.suite == "superb" else None)
+    return Store(folder, int(settings.cache_gb * GIB)) if folder else None

@@ -29,7 +29,7 @@ class Reduction(nn.Module):
 
 
 class Head(nn.Module):
-    """A prediction of the teacher's output from a layer's, at the stem's frame rate: (batch, frames, teacher's width)."""
+    """What a layer predicts of the teacher, (batch, frames, teacher's width) at the stem's frame rate."""
 
     def __init__(self, dims: Dims, width: int, bias: bool = True) -> None:
         super().__init__()

@@ -35,6 +35,10 @@ class Preset:
     pad_multiple: int = 1
     extra_parameters: int = 0
 
+    def dims_exist(self, size: Size) -> bool:
+        """Whether there is a network of that size; all have a paper size."""
+        return size == "paper" or self.mini is not None
+
     def dims(self, size: Size) -> Dims:
         """The sizes as published ("paper") or for the mini suite ("mini"). Raises ValueError where there is no mini."""
         found = {"paper": self.paper, "mini": self.mini}[size]

@@ -14,7 +14,7 @@ BUCKETS, FARTHEST = 320, 800  # WavLM's relative positions: classes, and frames 
 class Masks:
     """What the layers of one batch share: where they may look, WavLM's position bias, and the attention maps so far.
 
-    keep: (batch, 1, 1, time), true for valid frames, None without padding. wanted: whether maps are kept for the caller.
+    keep: (batch, 1, 1, time), true for valid frames, None without padding. wanted: whether the caller wants the maps.
     """
 
     def __init__(self, time: int, frames: Tensor, wanted: bool) -> None:
@@ -73,7 +73,7 @@ class Attention(nn.Module):
 
 
 class GatedAttention(Attention):
-    """WavLM's attention: a learned bias for each relative position, gated by the frame that looks (arXiv 2110.13900)."""
+    """WavLM's attention: a bias for each relative position, gated by the frame that looks (arXiv 2110.13900)."""
 
     def __init__(self, dims: Dims, sizes: LayerDims, first: bool) -> None:
         super().__init__(dims, sizes, reused=False)

@@ -10,12 +10,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from students.checkpoints import load_checkpoint, weights_hash
 from students.dims import STRIDE, Dims
-from students.encoder import SpeechEncoder
 from students.encoded import Encoded
+from students.encoder import SpeechEncoder
 from students.presets import STUDENTS, Exposes, Size
 
 MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
 PROJECTED = "output of the feature projection"
+INPUT_OF_LAYERS = "input of layer 1"
 States = tuple[list[Tensor], Tensor]
 
 
@@ -47,6 +48,17 @@ class Upstream:
     def __call__(self, waves: Tensor, lengths: Tensor) -> States:
         with torch.no_grad():
             return self.compute(waves, lengths)
+
+    def encode(self, waves: Tensor, lengths: Tensor, with_maps: bool = False, masked: Tensor | None = None) -> Encoded:
+        """All that the network says of a batch, without gradients; see students.encoder.SpeechEncoder.
+
+        Raises UpstreamError for an upstream that is not built of our own blocks.
+        """
+        if self.network is None:
+            raise UpstreamError(f"{self.name} shows its hidden states alone: expected a teacher whose network is known")
+        with torch.no_grad():
+            encoded: Encoded = self.network(waves, lengths, with_maps, masked)
+        return encoded
 
     @property
     def dims(self) -> Dims | None:
@@ -88,7 +100,7 @@ def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Ten
 
 def state_names(layers: int) -> tuple[str, ...]:
     """What the states of a transformer of so many layers are (superb-protocol 1.1)."""
-    return ("input of layer 1", *(f"output of layer {i + 1}" for i in range(layers)))
+    return (INPUT_OF_LAYERS, *(f"output of layer {i + 1}" for i in range(layers)))
 
 
 def parameter_count(module: nn.Module) -> int:

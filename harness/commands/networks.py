@@ -5,38 +5,70 @@ from pathlib import Path
 
 import click
 
-from harness.config import OBJECTIVE_NAMES, TEACHER_NAMES, UsageError, unknown
+from harness.config import TEACHER_NAMES, UsageError, unknown
 from harness.terminal import print_table
+from students.objective_names import OBJECTIVE_NAMES
+from students.presets import NETWORKS, STUDENTS, Size
 from tasks.registry import TASKS
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All networks, beside the printed counts.")
 @click.option("--size", type=click.Choice(["paper", "mini"]), default="paper", show_default=True)
 @click.option("--verify", is_flag=True, help="Trace the network with fvcore too and demand equality (minutes).")
+@click.option("--measure", is_flag=True, help="Run it too: real-time factor and peak memory on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def count(names: tuple[str, ...], size: str, verify: bool, as_json: bool) -> None:
+def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, measure: bool, as_json: bool) -> None:
     """Parameters and MACs over the 32 profiling utterances in four buckets.
 
+    NAMES are networks, or upstreams such as a checkpoint. `parameters` are those that inference needs; `as_published`
+    adds what the printed number includes. `strict` counts convolutions, linear layers and attention products; `superb`
+    is what the leaderboard's profiler makes of the same network.
+
     \b
-    harness count starhubert hubert
-    harness count starhubert --verify
+    harness count starhubert hubert_base
+    harness count starhubert --verify --measure
+    harness count --all
     """
     from harness.complexity import PROFILING_SAMPLES
-    from harness.counting import count_rows
+    from harness.counting import count_rows, upstream_row
     from harness.progress import Stages
+    from reports.counts import compared
     from reports.tables import plain_table
-    from students.presets import NETWORKS
 
-    problems = [unknown("network", name, tuple(NETWORKS)) for name in names]
+    if bool(names) == everything:
+        raise UsageError("expected names of networks, or --all: type harness count starhubert, or harness count --all")
+    names = tuple(name for name in NETWORKS if NETWORKS[name]().dims_exist(size)) if everything else names
+    problems = [_count_problem(name, size) for name in names]
     if any(problems):
         raise UsageError("\n".join(problem for problem in problems if problem))
-    buckets = tuple(PROFILING_SAMPLES) if verify else ()
-    rows = count_rows([(name, size, buckets) for name in names], Stages())
+    stages, buckets = Stages(), tuple(PROFILING_SAMPLES) if verify else ()
+    networks = [name for name in names if name in NETWORKS]
+    rows = count_rows([(name, size, buckets) for name in networks], stages)
+    if len(networks) < len(names):
+        from students.resolve import resolve
+
+        rows += [upstream_row(resolve(name, 0)) for name in names if name not in NETWORKS]
+    if measure:
+        from harness.speed import measured
+
+        rows = [row | measured(row["name"], size, stages) for row in rows]
+    title = "Parameters and MACs over the 32 profiling utterances"
     if as_json:
         click.echo(json.dumps(rows, indent=2))
+    elif everything and size == "paper":
+        print_table(plain_table(f"{title}, beside the printed", compared(rows)))
     else:
-        print_table(plain_table("Parameters and MACs over the 32 profiling utterances", rows))
+        print_table(plain_table(title, rows))
+
+
+def _count_problem(name: str, size: Size) -> str | None:
+    if name in NETWORKS:
+        if NETWORKS[name]().dims_exist(size):
+            return None
+        return f"{name} has no {size} size: expected one that has, such as starhubert; leave out --size {size}"
+    return None if ":" in name or Path(name).exists() else unknown("network", name, tuple(NETWORKS))
 
 
 @click.command("list")
@@ -45,7 +77,6 @@ def count(names: tuple[str, ...], size: str, verify: bool, as_json: bool) -> Non
 def list_(what: str, as_json: bool) -> None:
     """What there is: students, teachers, objectives, tasks, networks to count or forms of upstreams, one a line."""
     from students.names import UPSTREAM_FORMS
-    from students.presets import NETWORKS, STUDENTS
 
     names = {
         "students": tuple(STUDENTS),

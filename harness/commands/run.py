@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.config import TEACHER_NAMES, EvaluationSettings, RunSettings
+from harness.config import EvaluationSettings, RunSettings
 from harness.terminal import exit_if_failed, print_records, print_table
 from tasks.registry import PROTOCOLS, TASKS
 
@@ -19,12 +19,14 @@ PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published n
 
 @click.command()
 @click.option("--student", required=True, help="Network to distil: `harness list students`.")
-@click.option("--teacher", default=TEACHER_NAMES[0], show_default=True, help="Frozen model to learn from.")
-@click.option("--objective", default="star", show_default=True, help="What the student matches.")
-@click.option("--suite", type=click.Choice(["mini"]), default="mini", show_default=True, help="Corpora to use.")
+@click.option("--teacher", default="", help="Frozen model to learn from; default: mini-hubert, or the student's own.")
+@click.option("--objective", default="", help="What it matches, as in layer-wise+0.1*avg-attn; default: its own.")
+@click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
 @click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
-@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the suite; default: the user's cache.")
+@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini.")
+@click.option("--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
 @click.option(
@@ -40,7 +42,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     \b
     harness run --student starhubert
     harness run --student starhubert --seed 1 --out runs/second
-    harness run --student starhubert --tasks ks,sid --objective layer-wise-tgm
+    harness run --student starhubert --tasks ks,sid --objective layer-wise+0.1*avg-attn
     """
     out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
     settings = RunSettings(out=out, tasks=names(options.pop("tasks")), **options)
@@ -114,7 +116,12 @@ def names(listed: str) -> tuple[str, ...]:
 def _plan_table(stages: list[Any]) -> "Table":
     from reports.tables import plain_table
 
-    rows = [{"stage": stage.stage, "what": stage.what, "about": f"{stage.seconds} s"} for stage in stages]
-    total = sum(stage.seconds for stage in stages)
-    rows.append({"stage": "in all", "what": "on two CPU cores", "about": f"{total // 60} min {total % 60} s"})
+    known = [stage.seconds for stage in stages if stage.seconds is not None]
+    rows = [
+        {"stage": stage.stage, "what": stage.what, "about": "–" if stage.seconds is None else f"{stage.seconds} s"}
+        for stage in stages
+    ]
+    if known:
+        minutes, seconds = divmod(sum(known), 60)
+        rows.append({"stage": "in all", "what": "on two CPU cores", "about": f"{minutes} min {seconds} s"})
     return plain_table("Plan (nothing is done yet)", rows)

@@ -1,0 +1,100 @@
+"""The distilled student of a run: from its folder, or made now."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import provenance
+from harness.distill import DistillSettings, Trainer, distill
+from harness.distill_data import DistillationData
+from harness.features import Extractor
+from harness.progress import Stages
+from reports.records import write_text
+from students.checkpoints import FILE_NAME, save_checkpoint
+from students.criterion import Criterion
+from students.encoder import SpeechEncoder
+from students.objective_names import parse
+from students.presets import STUDENTS, Size
+from students.upstreams import Upstream, UpstreamError, from_checkpoint
+from tasks.base import Splits
+
+CURVE = "distillation.jsonl"
+STATE = "distillation.pt"
+
+
+def new_student(name: str, size: Size, teacher: Upstream, seed: int) -> SpeechEncoder:
+    """The network of a student before training: random, or what its preset copies of the teacher.
+
+    Raises UpstreamError if the teacher has no network of our own blocks, or none that can be copied from.
+    """
+    preset = STUDENTS[name]()
+    dims = preset.dims(size)
+    if dims.predicted:
+        dims = replace(dims, prediction_width=teacher.dim)
+    torch.manual_seed(seed)
+    student = SpeechEncoder(dims)
+    if teacher.network is None:
+        raise UpstreamError(f"{teacher.name} shows its hidden states alone: expected a teacher whose network is known")
+    if preset.copies:
+        weights, own = teacher.network.state_dict(), student.state_dict()
+        copied = {key: weights.get(key) for key in own if key.startswith(preset.copies)}
+        misfits = [key for key, value in copied.items() if value is None or value.shape != own[key].shape]
+        if misfits:
+            raise UpstreamError(
+                f"{name} starts from weights of its teacher, and {misfits[0]} of {teacher.name} does not fit: expected "
+                f"a teacher of the sizes of {preset.teacher}"
+            )
+        student.load_state_dict(own | copied)
+    return student
+
+
+def distilled(
+    out: Path,
+    name: str,
+    splits: Splits,
+    teacher: Extractor,
+    size: Size,
+    settings: DistillSettings,
+    run: dict[str, Any],
+    stages: Stages,
+) -> Upstream:
+    """The distilled student as an upstream. A half-done distillation goes on from its last validation.
+
+    splits: with "train" and "dev"; run: the resolved settings, which go into the checkpoint's history.
+    """
+    folder, state = out / "student", out / STATE
+    if not (folder / FILE_NAME).exists():
+        student = new_student(name, size, teacher.upstream, run["seed"])
+        assert teacher.upstream.dims is not None
+        criterion = Criterion(parse(settings.objective), student.dims, teacher.upstream.dims)
+        live = criterion.live or run["device"] != "cpu"
+        with stages.stage(f"{teacher.upstream.name} states", len(splits["train"]) + len(splits["dev"])) as advance:
+            train, valid = (DistillationData(splits[part], teacher, live, advance) for part in ("train", "dev"))
+        trainer = Trainer(student, criterion, teacher.upstream, settings, run["seed"], run["device"])
+        if state.exists():
+            trainer.load(state)
+        with stages.stage(f"distil {name}", settings.steps) as advance:
+            advance(trainer.step)
+            distill(trainer, train, valid, state, _reporter(out / CURVE, trainer.step, advance))
+        history = run | {"commit": provenance.commit()[0], "versions": provenance.versions()}
+        history |= {"set_aside": teacher.skipped, "extra_parameters": criterion.parameter_count}
+        save_checkpoint(folder, student, name, STUDENTS[name]().exposes, history)
+        state.unlink(missing_ok=True)
+    return from_checkpoint(folder, "student")
+
+
+def _reporter(curve: Path, step: int, advance: Callable[[int], None]) -> Callable[[dict[str, Any]], None]:
+    """What appends rows to the curve, of which the steps up to the given one are kept."""
+    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    write_text(curve, "".join(f"{line}\n" for line in lines[:step]))
+
+    def report(row: dict[str, Any]) -> None:
+        with curve.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        advance(1)
+
+    return report
