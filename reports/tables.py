@@ -19,7 +19,6 @@ from reports.published import (
 from reports.records import Record, RecordError, column
 
 Footnotes = dict[str, int]
-SIZES = (Column("Params", "(M)"), Column("MACs", "(G)"))
 SECTIONS = {None: "Baselines and teachers", "960h": "Distilled on 960 h", "100h": "Distilled on 100 h"}
 NOT_ONE_MODEL = "Not one model: the best printed score of each task at submission."
 MARKED = "Best in bold, second underlined"
@@ -46,7 +45,7 @@ class _Kind:
 
 
 _general, _overall = partial(fixed, digits=0), partial(fixed, digits=1)
-_SIZES = {"params": _Kind(SIZES[0], percent, None), "macs": _Kind(SIZES[1], short, None)}
+_SIZES = {"params": _Kind(Column("Params", "(M)"), percent, None), "macs": _Kind(Column("MACs", "(G)"), short, None)}
 _AGGREGATES = {
     "overall_printed": _Kind(Column("printed", group="Overall ↑"), _overall, True),
     "overall": _Kind(Column("recomp.", group="Overall ↑"), _overall, True),
@@ -127,12 +126,11 @@ def ablation_table() -> Table:
     printed = ablation_rows()
     sections = []
     for data in dict.fromkeys(row.distil_data for row in printed):
+        group = [row for row in printed if row.distil_data == data]
+        numbers = [dict(zip(kinds, (row.overall, row.general, row.mean_rank), strict=True)) for row in group]
         rows = [
-            _Row(
-                row.label, {"overall": Score(row.overall), "general": Score(row.general), "rank": Score(row.mean_rank)}
-            )
-            for row in printed
-            if row.distil_data == data
+            _Row(row.label, {key: Score(value) for key, value in own.items()})
+            for row, own in zip(group, numbers, strict=True)
         ]
         sections.append(_section(SECTIONS[data], rows, kinds, footnotes))
     sources = " ".join(SOURCES[source] for source in dict.fromkeys(row.source for row in printed))
@@ -210,6 +208,12 @@ def _joining(records: Sequence[Record]) -> list[_Row]:
             raise RecordError(
                 f"{record.upstream} on {record.task} was measured on {suite_label([record])}; only the superb suite on "
                 "the official corpora stands beside published results: report it apart"
+            )
+        known = SUPERB.get(column(record))
+        if known is None or record.metric.lower() != known.name.lower():
+            expected = f"{known.name} on it" if known else f"the tasks {', '.join(SUPERB)}"
+            raise RecordError(
+                f"{record.upstream} on {record.task} was measured in {record.metric}; published results give {expected}"
             )
     shared = set(_shared_deviations(records))
     rows = []
