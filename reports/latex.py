@@ -19,11 +19,11 @@ PREAMBLE = r"""\documentclass{article}
 BREAK = "\0"  # stands where two characters would otherwise be set as one
 LIGATURE = re.compile("(?<=[-'])(?=[-'])")
 SPECIAL = (
-    {character: f"\\{character}" for character in "&%$#_{}"}
+    {character: f"\\{character}" for character in "&%#_{}"}
     | {character: f"{{{character}}}" for character in "[]*"}  # read as options after a line break
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {'"': r"{\ttfamily\char34}", "`": r"{\ttfamily\char18}", BREAK: "{}"}
+    | {'"': r"{\ttfamily\char34}", "`": r"{\ttfamily\char18}", "$": r"{\upshape\char36}", BREAK: "{}"}
     | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "×": r"$\times$"}
 )
 ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - set("ÐÞðþ×÷")  # what the default encoding can set
@@ -79,9 +79,9 @@ def _body(table: Table) -> list[str]:
         if section.title:
             lines.append(rf"\multicolumn{{{len(table.columns)}}}{{l}}{{\textit{{{_text(section.title)}}}}} \\")
         for row in section.rows:
-            lines.append(" & ".join(map(_cell, row)) + r" \\")
-            if any(cell.spread for cell in row):
-                lines.append(" & ".join(_spread(cell) for cell in row) + r" \\")
+            spread = any(cell.spread for cell in row)
+            lines.append(" & ".join(map(_cell, row)) + (r" \\[-.5ex]" if spread else r" \\"))
+            lines += [" & ".join(map(_spread, row)) + r" \\[.5ex]"] if spread else []
     return lines
 
 
