@@ -40,7 +40,7 @@ Block = Table | Picture | Listing
 
 
 def terminal(table: Table, console: "Console") -> None:
-    """Print a table, spreads below their values; nothing is ever cut.
+    """Print a table and an empty line, spreads below their values; nothing is ever cut.
 
     Where it is wider than the console its column groups stand below one another, each beside the first column.
     """
@@ -54,6 +54,7 @@ def terminal(table: Table, console: "Console") -> None:
         console.print()
     for note in _notes(table):
         console.print(Text(note, "dim"))
+    console.print()
 
 
 def markdown(blocks: Sequence[Block]) -> str:

@@ -51,6 +51,7 @@ c         9.17     –
 ¹ frozen
 ² 5 % off
 In %.
+
 """
 # A row is its cells, each "tag: text", the heading's columns in brackets.
 HTML = [
