@@ -16,9 +16,9 @@ from harness.features import Extractor
 from harness.progress import Stages
 from harness.suite import Store, default_store, open_suite
 from reports.figures import distillation_figure
+from reports.measured import overall_scores, suite_label
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
-from reports.tables import overall_scores, suite_label
 from students.presets import Size
 from students.resolve import resolve
 from students.upstreams import Upstream, fbank, untrained

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from reports.tables import Table
+    from reports.layout import Table
 
 
 def print_table(table: "Table") -> None:

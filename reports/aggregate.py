@@ -2,23 +2,40 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import fmean
 
-# Metric of each SUPERB column and whether higher is better, in the order of the papers' tables.
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the SUPERB table: task code, name, direction, and the aspect of speech that it belongs to."""
+
+    task: str
+    name: str
+    higher_is_better: bool
+    aspect: str
+
+    @property
+    def key(self) -> str:
+        """Name of the column in data files."""
+        return f"{self.task}_{self.name}".lower()
+
+
+# In the order and the groups of the papers' tables.
 SUPERB = {
-    "pr": ("PR PER", False),
-    "asr": ("ASR WER", False),
-    "ks": ("KS Acc", True),
-    "qbe": ("QbE MTWV", True),
-    "sid": ("SID Acc", True),
-    "asv": ("ASV EER", False),
-    "sd": ("SD DER", False),
-    "ic": ("IC Acc", True),
-    "sf_f1": ("SF F1", True),
-    "sf_cer": ("SF CER", False),
-    "er": ("ER Acc", True),
+    "pr": Metric("PR", "PER", False, "Content"),
+    "asr": Metric("ASR", "WER", False, "Content"),
+    "ks": Metric("KS", "Acc", True, "Content"),
+    "qbe": Metric("QbE", "MTWV", True, "Content"),
+    "sid": Metric("SID", "Acc", True, "Speaker"),
+    "asv": Metric("ASV", "EER", False, "Speaker"),
+    "sd": Metric("SD", "DER", False, "Speaker"),
+    "ic": Metric("IC", "Acc", True, "Semantics"),
+    "sf_f1": Metric("SF", "F1", True, "Semantics"),
+    "sf_cer": Metric("SF", "CER", False, "Semantics"),
+    "er": Metric("ER", "Acc", True, "Paraling."),
 }
-DIRECTIONS = {key: higher_is_better for key, (_, higher_is_better) in SUPERB.items()}
+DIRECTIONS = {column: metric.higher_is_better for column, metric in SUPERB.items()}
 
 
 def overall(scores: Mapping[str, float | None], higher_is_better: Mapping[str, bool] = DIRECTIONS) -> float | None:
@@ -45,10 +62,14 @@ def generalizability(
     None when a column of any of the three is missing (star-objective.md, "The two aggregate scores").
     """
     shares = defaultdict(list)
-    for column in SUPERB:
+    for column, metric in SUPERB.items():
         score, zero, best = scores.get(column), fbank.get(column), sota.get(column)
         if score is None or zero is None or best is None:
             return None
-        task = column.partition("_")[0]
-        shares[task].append((score - zero) / (best - zero))
+        shares[metric.task].append((score - zero) / (best - zero))
     return 1000 * fmean(fmean(metrics) for metrics in shares.values())
+
+
+def unscaled(column: str, score: float | None) -> float | None:
+    """A score in percent as data files hold it: MTWV between 0 and 1, the others unchanged."""
+    return round(score / 100, 10) if column == "qbe" and score is not None else score

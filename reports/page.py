@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.measured import suite_label
 from reports.records import Record, to_json, write_text
 from reports.render import Block, Listing, Picture, html, markdown
-from reports.tables import measured_table, plain_table, published_table, suite_label
+from reports.tables import joins_published, measured_table, plain_table, published_table
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def write_report(folder: Path, report: RunReport) -> None:
     """Write report.md, report.html and report.json, and copy the figure beside them.
 
     report.json holds records, counts, curve, settings and seconds. Raises RecordError for records that cannot stand in
-    one table (see `measured_scores`), ValueError for a number that is not finite.
+    one table (see `measured.grid`), ValueError for a number that is not finite.
     """
     blocks = _blocks(report)
     title = f"Run report: {suite_label(report.records)}"
@@ -65,7 +66,7 @@ def _blocks(report: RunReport) -> list[Block]:
     }
     blocks += [plain_table(title, rows) for title, rows in tables.items() if rows]
     blocks.append(Listing("Settings", _pretty(report.settings)))
-    blocks.append(published_table())
+    blocks.append(published_table(report.records if joins_published(report.records) else ()))
     return blocks
 
 

@@ -1,29 +1,37 @@
 """The commands about results: report, published and leaderboard."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.config import UsageError
 from harness.terminal import print_records, print_table
 
+if TYPE_CHECKING:
+    from reports.layout import Table
+
+FORMATS = ("terminal", "markdown", "html", "csv", "latex")
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal", show_default=True
-)
-def report(runs: tuple[Path, ...], form: str) -> None:
+@click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default=FORMATS[0], show_default=True)
+@click.option("--ci", is_flag=True, help="Show 95 % intervals instead of standard errors.")
+def report(runs: tuple[Path, ...], form: str, ci: bool) -> None:
     """Show the records of one or more runs; several seeds of one upstream become mean and spread.
+
+    Runs of the superb suite are shown beside the published results too; runs of the mini suite never are.
 
     \b
     harness report runs/starhubert-mini-seed0
     harness report runs/starhubert-mini-seed* --format markdown
+    harness report runs/starhubert-mini-seed0 --ci --format latex
     harness report runs/starhubert-mini-seed0 --format json
     """
+    from reports.measured import measured_values
     from reports.records import read_records
-    from reports.render import markdown
-    from reports.tables import measured_table
+    from reports.tables import report_tables
 
     missing = [str(folder) for folder in runs if not (folder / "records").is_dir()]
     if missing:
@@ -31,41 +39,26 @@ def report(runs: tuple[Path, ...], form: str) -> None:
     records = [record for folder in runs for record in read_records(folder / "records")]
     if form == "json":
         print_records(records)
-    elif form == "markdown":
-        click.echo(markdown([measured_table(records)]))
     else:
-        print_table(measured_table(records))
+        _print_tables(report_tables(records, ci), form, measured_values(records, ci))
 
 
 @click.command()
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["terminal", "markdown", "html", "csv", "latex"]),
-    default="terminal",
-    show_default=True,
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 def published(form: str) -> None:
-    """The published results with Overall and Generalizability recomputed.
+    """The published results with Overall and Generalizability recomputed, and the paper's loss selection.
+
+    CSV holds the results alone, one row a model: names and units of the data file, numbers unrounded.
 
     \b
     harness published
     harness published --format csv
+    harness published --format latex > published.tex && pdflatex published.tex
     """
-    from reports import render
-    from reports.tables import published_table
+    from reports.published import published_values
+    from reports.tables import ablation_table, published_table
 
-    table = published_table()
-    if form == "terminal":
-        print_table(table)
-        return
-    writers = {
-        "markdown": lambda: render.markdown([table]),
-        "html": lambda: render.html(table.title, [table]),
-        "csv": lambda: render.comma_separated(table),
-        "latex": lambda: render.latex(table),
-    }
-    click.echo(writers[form]())
+    _print_tables([published_table(), ablation_table()], form, published_values())
 
 
 @click.command()
@@ -82,3 +75,21 @@ def leaderboard(run: Path, upstream: str, out: Path, allow_synthetic: bool) -> N
     from harness.leaderboard import write_predictions
 
     click.echo(f"Predictions: {write_predictions(run, upstream, out, allow_synthetic)}")
+
+
+def _print_tables(tables: list["Table"], form: str, rows: list[dict[str, Any]]) -> None:
+    """Print tables in one of FORMATS; CSV takes the rows that they were made of instead."""
+    from reports.latex import latex
+    from reports.render import comma_separated, html, markdown
+
+    if form == "terminal":
+        for table in tables:
+            print_table(table)
+        return
+    writers = {
+        "markdown": lambda: markdown(tables),
+        "html": lambda: html("SUPERB results", tables),
+        "csv": lambda: comma_separated(rows),
+        "latex": lambda: latex(tables),
+    }
+    click.echo(writers[form](), nl=False)

@@ -11,7 +11,7 @@ from harness.terminal import exit_if_failed, print_records, print_table
 from tasks.registry import PROTOCOLS, TASKS
 
 if TYPE_CHECKING:
-    from reports.tables import Table
+    from reports.layout import Table
 
 SUITE_HELP = "Synthetic corpora at once, or the official ones with the official settings."
 PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published numbers were."

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from reports.records import write_record
 from tasks.registry import TASKS
 
 
@@ -76,5 +77,47 @@ def test_count_by_formula():
 
 
 def test_published_as_csv_has_all_rows():
-    rows = list(csv.reader(io.StringIO(harness("published", "--format", "csv").stdout)))
-    assert len(rows) > 24
+    rows = list(csv.DictReader(io.StringIO(harness("published", "--format", "csv").stdout)))
+    wanted = "key model overall_printed overall_recomputed general_printed general_recomputed consistent".split()
+    assert set(wanted) < set(rows[0]) and len(rows) == 24
+    star = next(row for row in rows if row["key"] == "starhubert")
+    assert star["overall_printed"] == "79.5" and float(star["general_recomputed"]) == pytest.approx(887.4, abs=0.05)
+    assert next(row for row in rows if row["key"] == "distilhubert")["macs_g"] == ""
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [
+        ("terminal", "Published SUPERB results"),
+        ("markdown", "## Published SUPERB results"),
+        ("html", "<!DOCTYPE html>"),
+        ("latex", "\\documentclass"),
+    ],
+)
+def test_published_shows_the_ablation_too(form, start):
+    text = harness("published", "--format", form).stdout
+    assert text.startswith(start) and "layer-wise + intra-layer TGM" in text
+
+
+@pytest.fixture
+def runs(tmp_path, record):
+    """A run of the mini suite and one of the superb suite."""
+    for suite in ("mini", "superb"):
+        made = record(suite=suite, synthetic=suite == "mini", low=10.0, high=15.0, stderr=1.25)
+        write_record(tmp_path / suite / "records", made, None)
+    return tmp_path
+
+
+def test_report_puts_superb_runs_alone_beside_published_ones(runs):
+    mini, superb = (harness("report", str(runs / suite)).stdout for suite in ("mini", "superb"))
+    assert "Measured: mini (synthetic speech)" in mini and "STaRHuBERT" not in mini
+    assert "Measured: superb" in superb and "Measured here" in superb and "STaRHuBERT-L" in superb
+    both = harness("report", str(runs / "mini"), str(runs / "superb"))
+    assert both.exit_code == 2 and "records differ in suite: mini, superb; report them apart" in both.stderr
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "html", "latex", "csv"])
+def test_report_shows_intervals_on_request(runs, form):
+    bare, asked = (harness("report", str(runs / "mini"), "--format", form, *more).stdout for more in ((), ("--ci",)))
+    low, high = ("pr_per_low", "10.0,15.0") if form == "csv" else ("10.00", "15.00")
+    assert low in asked and high in asked and low not in bare

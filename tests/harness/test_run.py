@@ -193,7 +193,7 @@ def test_a_task_that_fails_is_recorded_and_the_others_go_on(corpora, short, tmp_
     result = CliRunner().invoke(main, ["evaluate", "--upstream", "fbank", *options])
     assert result.exit_code == 1 and "Error: 1 of 2 results failed: fbank on sid" in result.stderr
     table = measured_table([sid, ic])
-    assert any("3 audio files cannot be used" in note for note in table.notes)
+    assert any("3 audio files cannot be used" in note for note in table.footnotes)
 
 
 def test_another_protocol_in_the_same_folder_is_refused(corpora, short, tmp_path):

@@ -1,9 +1,10 @@
-"""Records to tabulate."""
+"""Records to tabulate, and a table made by hand."""
 
 from collections.abc import Callable
 
 import pytest
 
+from reports.layout import Cell, Column, Section, Table
 from reports.records import Record
 
 
@@ -21,3 +22,16 @@ def run(record: Callable[..., Record]) -> list[Record]:
         record(**fbank, value=60.0),
         record(**fbank, **ks, **failed),
     ]
+
+
+@pytest.fixture
+def hand() -> Table:
+    """Two sections, three columns of which two share a heading, every mark, one spread, two footnotes on one cell."""
+    columns = (Column("Model", align="l"), Column("PR", "PER ↓", "Content"), Column("KS", "Acc ↑", "Content"))
+    teachers = ((Cell("T_1", footnotes=(1, 2)), Cell("5.41", "best"), Cell("96.30", "best")),)
+    students = (
+        (Cell("a&b"), Cell("8.16", "best", "± 0.50"), Cell("96.27", "second")),
+        (Cell("c"), Cell("9.17", "second"), Cell("–")),
+    )
+    sections = (Section("Teachers", teachers), Section("Students", students))
+    return Table("Hand made", columns, sections, ("frozen", "5 % off"), ("In %.",))
