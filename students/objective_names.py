@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from students.encoded import Encoded
 
-OBJECTIVE_NAMES = ("star", "layer-wise", "intra-layer", "avg-attn", "last-attn", "star-post-cnn")
+HEADED = ("hint", "masking", "distilhubert")  # those with heads, which students.criterion adds
+OBJECTIVE_NAMES = ("star", "layer-wise", "intra-layer", "avg-attn", "last-attn", "star-post-cnn", *HEADED)
 _NEED_MAPS = frozenset({"avg-attn", "last-attn"})
 _PLUS = re.compile(r"(?<![\d.][eE])\+")  # not the sign of an exponent
 
@@ -30,6 +31,16 @@ class Objective:
     def needs_maps(self) -> bool:
         """Whether the encoders are to return their attention maps."""
         return any(name in _NEED_MAPS for name, _ in self.terms)
+
+    @property
+    def needs_projected(self) -> bool:
+        """Whether the projected features count, beside the states."""
+        return any(name == "star-post-cnn" for name, _ in self.terms)
+
+    @property
+    def masks(self) -> bool:
+        """Whether the student hears masked utterances."""
+        return any(name == "masking" for name, _ in self.terms)
 
     @property
     def name(self) -> str:
@@ -58,10 +69,10 @@ def parse(text: str) -> Objective:
         elif name in dict(terms):
             problems.append(f"objective {name} is given twice in {text!r}: give it once, with the sum of the weights")
         if weight is None:
-            problems.append(
-                f"weight {before.strip()!r} of objective {name!r}: expected a number over 0, as in 0.1*star"
-            )
+            problems.append(f"weight {before.strip()!r} of objective {name!r}: expected a number over 0, as in 0.1*star")
         terms.append((name, weight or 0.0))
+    if len(terms) > 1 and "masking" in dict(terms):
+        problems.append(f"masking changes what the student hears and cannot be part of {text!r}: give it alone")
     if problems:
         raise ValueError("\n".join(problems))
     return Objective(tuple(terms))

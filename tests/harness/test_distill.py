@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_too_many_stop(teacher, item
     cut.write_bytes(items[0].path.read_bytes()[:2000])
     data = DistillationData([*items, Item("cut", cut, "x")], extractor, True, SILENT)
     assert data.batch(["cut"]) is None and len(data.batch(["cut", "1"]).lengths) == 1
-    with pytest.raises(DistillationError, match="0 utterances to learn from and 6 to validate on"):
+    with pytest.raises(DistillationError, match="0 utterances to learn from and 7 to validate on"):
         empty = DistillationData([broken[0]], extractor, True, SILENT)
         distill(trainer_for(teacher), empty, data, tmp_path / "state.pt", SILENT)
 

@@ -62,6 +62,7 @@ def test_hints_use_the_heads_that_the_student_has():
     hints = hints.double()
     for head in hints.heads.values():
         torch.nn.init.zeros_(head.projection.weight)
+        torch.nn.init.zeros_(head.projection.bias)
     with torch.no_grad():
         for layer in (1, 2):
             teacher.states[2 * layer].zero_()
