@@ -1,5 +1,6 @@
 """The settings of a run, checked all at once before anything is done."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +18,31 @@ class UsageError(ValueError):
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One student to distil: its name in tables, the network, and the objective."""
+
+    name: str
+    student: str
+    objective: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in a run's."""
+        return re.sub(r"[^\w.+-]+", "-", self.name).strip("-")
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """Everything that decides a run's numbers, and where they go.
 
-    objective, teacher: left empty they are the student's own, mini-hubert on the mini suite. cache: as in
-    EvaluationSettings.
+    Every student is distilled with every objective. objectives, teacher: left empty they are the students' own, and
+    mini-hubert on the mini suite. cache: as in EvaluationSettings.
     """
 
-    student: str
+    students: tuple[str, ...]
     out: Path
     tasks: tuple[str, ...] = TASKS
-    objective: str = ""
+    objectives: tuple[str, ...] = ()
     teacher: str = ""
     suite: str = "mini"
     protocol: Protocol = PROTOCOLS[0]
@@ -38,19 +53,36 @@ class RunSettings:
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
-        missing = unknown("student", self.student, tuple(STUDENTS))
-        if not missing:
-            preset = STUDENTS[self.student]()
-            own = TEACHER_NAMES[0] if self.suite == "mini" else preset.teacher
-            object.__setattr__(self, "teacher", self.teacher or own)
-            object.__setattr__(self, "objective", self.objective or preset.objective)
+        problems = [unknown("student", name, tuple(STUDENTS)) for name in self.students]
+        if not self.students:
+            problems.append("no student given: expected some of " + ", ".join(STUDENTS))
+        elif not any(problems):
+            object.__setattr__(self, "teacher", self.teacher or self._own_teacher())
         _refuse(
-            missing,
+            *problems,
             _teacher_problem(self.teacher),
-            *_objective_problems(self.objective),
+            *(problem for text in self.objectives for problem in _objective_problems(text)),
             *_problems(self.tasks, self.seed, self.out, self.corpora),
             *_cache_problems(self.cache, self.cache_gb),
         )
+
+    def _own_teacher(self) -> str:
+        own = dict.fromkeys(STUDENTS[name]().teacher for name in self.students)
+        if self.suite != "mini" and len(own) > 1:
+            raise UsageError(f"the students have different teachers ({', '.join(own)}): choose one with --teacher")
+        return TEACHER_NAMES[0] if self.suite == "mini" else next(iter(own))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The students to distil, in order; one with its own objective goes by its own name."""
+        found = {}
+        for student in self.students:
+            own = STUDENTS[student]().objective
+            for text in self.objectives or (own,):
+                objective = parse(text).name
+                name = student if objective == own else f"{student} [{objective}]"
+                found[name] = Cell(name, student, objective)
+        return tuple(found.values())
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import provenance
+from harness.config import Cell
 from harness.distill import DistillSettings, Trainer, distill
 from harness.distill_data import DistillationData
 from harness.features import Extractor
@@ -53,11 +54,10 @@ def new_student(name: str, size: Size, teacher: Upstream, seed: int) -> SpeechEn
 
 
 def distilled(
-    out: Path,
-    name: str,
+    folder: Path,
+    cell: Cell,
     splits: Splits,
     teacher: Extractor,
-    size: Size,
     settings: DistillSettings,
     run: dict[str, Any],
     stages: Stages,
@@ -66,25 +66,29 @@ def distilled(
 
     splits: with "train" and "dev"; run: the resolved settings, which go into the checkpoint's history.
     """
-    folder, state = out / "student", out / STATE
     if not (folder / FILE_NAME).exists():
-        student = new_student(name, size, teacher.upstream, run["seed"])
+        folder.mkdir(parents=True, exist_ok=True)
+        size: Size = "mini" if run["suite"] == "mini" else "paper"
+        student = new_student(cell.student, size, teacher.upstream, run["seed"])
         assert teacher.upstream.dims is not None
-        criterion = Criterion(parse(settings.objective), student.dims, teacher.upstream.dims)
+        criterion = Criterion(parse(cell.objective), student.dims, teacher.upstream.dims)
         live = criterion.live or run["device"] != "cpu"
-        with stages.stage(f"{teacher.upstream.name} states", len(splits["train"]) + len(splits["dev"])) as advance:
+        what = "utterances" if live else f"{teacher.upstream.name} states"
+        with stages.stage(what, len(splits["train"]) + len(splits["dev"])) as advance:
             train, valid = (DistillationData(splits[part], teacher, live, advance) for part in ("train", "dev"))
         trainer = Trainer(student, criterion, teacher.upstream, settings, run["seed"], run["device"])
+        state = folder / STATE
         if state.exists():
             trainer.load(state)
-        with stages.stage(f"distil {name}", settings.steps) as advance:
+        with stages.stage(f"distil {cell.name}", settings.steps) as advance:
             advance(trainer.step)
-            distill(trainer, train, valid, state, _reporter(out / CURVE, trainer.step, advance))
-        history = run | {"commit": provenance.commit()[0], "versions": provenance.versions()}
-        history |= {"set_aside": teacher.skipped, "extra_parameters": criterion.parameter_count}
-        save_checkpoint(folder, student, name, STUDENTS[name]().exposes, history)
+            distill(trainer, train, valid, state, _reporter(folder / CURVE, trainer.step, advance))
+        history = run | {"distillation": asdict(settings), "set_aside": teacher.skipped}
+        history |= {"commit": provenance.commit()[0], "versions": provenance.versions()}
+        history["extra_parameters"] = criterion.parameter_count
+        save_checkpoint(folder, student, cell.student, STUDENTS[cell.student]().exposes, history)
         state.unlink(missing_ok=True)
-    return from_checkpoint(folder, "student")
+    return from_checkpoint(folder, "student", cell.name)
 
 
 def _reporter(curve: Path, step: int, advance: Callable[[int], None]) -> Callable[[dict[str, Any]], None]:

@@ -41,8 +41,9 @@ def plan(settings: RunSettings) -> list[PlannedStage]:
     if settings.suite == "mini" and not suite_exists(settings.corpora):
         add("suite", f"write {SUITE_NAME}", ESTIMATES["suite"])
     add("teacher states", settings.teacher, ESTIMATES["teacher states"])
-    what = f"{settings.student} from {settings.teacher}, objective {settings.objective}"
-    add("distil", what, ESTIMATES["distil"])
+    for cell in settings.cells:
+        what = f"{cell.student} from {settings.teacher}, objective {cell.objective}"
+        add("distil", what, ESTIMATES["distil"])
     for upstream in upstream_names(settings):
         for task in settings.tasks:
             add("evaluate", f"{upstream} on {task}", TASK_ESTIMATE[task])
@@ -53,4 +54,5 @@ def plan(settings: RunSettings) -> list[PlannedStage]:
 
 def upstream_names(settings: RunSettings) -> list[str]:
     """The rows of the measured table, in order."""
-    return ["fbank", settings.teacher, f"random:{settings.student}", settings.student]
+    controls = [f"random:{name}" for name in settings.students]
+    return ["fbank", settings.teacher, *controls, *(cell.name for cell in settings.cells)]

@@ -35,6 +35,8 @@ OFFICIAL_DISTILLATION: dict[str, Any] = {
     "validate_every": 1000,
 }
 
+STUDENTS_FOLDER = "students"
+
 
 class Run:
     """A run in progress: its settings, where the corpora are, and what several stages share."""
@@ -49,13 +51,12 @@ class Run:
         cache = None if self.store is None else self.suite.cache(upstream, [self.splits])
         self.teacher = Extractor(upstream, cache=cache or MemoryCache())
         scale = MINI_DISTILLATION if self.size == "mini" else OFFICIAL_DISTILLATION
-        self.distillation = DistillSettings(settings.objective, **scale)
+        self.distillation = {cell: DistillSettings(cell.objective, **scale) for cell in settings.cells}
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the run's numbers, as plain values."""
         protocol = self.settings.protocol
         resolved = {
-            "student": self.settings.student,
             "teacher": self.settings.teacher,
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
@@ -63,7 +64,7 @@ class Run:
             "data_fingerprint": self.suite.fingerprint,
             "seed": self.settings.seed,
             "device": self.settings.device,
-            "distillation": asdict(self.distillation),
+            "distillation": {cell.name: asdict(settings) for cell, settings in self.distillation.items()},
             "probes": {name: asdict(self.suite.probe(load_task(name, protocol))) for name in self.settings.tasks},
         }
         plain: dict[str, Any] = json.loads(json.dumps(resolved))
@@ -77,9 +78,13 @@ def execute(settings: RunSettings, stages: Stages) -> list[Record]:
     """
     run = Run(settings, stages)
     _claim(settings.out, run.resolved())
-    student = distilled_student(run)
+    folder, resolved = settings.out / STUDENTS_FOLDER, run.resolved()
+    students = [
+        distilled(folder / cell.folder, cell, run.splits, run.teacher, how, resolved, stages)
+        for cell, how in run.distillation.items()
+    ]
     counts = _counts(run)
-    records = _evaluate(run, student)
+    records = _evaluate(run, students)
     _report(run, records, counts)
     return records
 
@@ -105,38 +110,32 @@ def _stored(path: Path) -> Any:
         raise UsageError(f"{path} cannot be read ({error}): remove it, and give the command again") from error
 
 
-def distilled_student(run: Run) -> Upstream:
-    """The run's student, distilled now or taken from its folder."""
-    return distilled(
-        run.settings.out, run.settings.student, run.splits, run.teacher, run.size, run.distillation, run.resolved(),
-        run.stages,
-    )  # fmt: skip
-
-
 def _counts(run: Run) -> list[dict[str, Any]]:
-    """Parameters and MACs: the paper-size student traced on the shortest bucket, HuBERT Base by formula alone; on the
+    """Parameters and MACs: the paper-size students traced on the shortest bucket, HuBERT Base by formula alone; on the
     mini suite the measured networks too, traced on all profiling lengths."""
     path = run.settings.out / "counts.json"
     if path.exists():
         stored: list[dict[str, Any]] = _stored(path)
         return stored
-    everything, student = tuple(PROFILING_SAMPLES), run.settings.student
-    plan: list[tuple[str, Size, tuple[str, ...]]] = [(student, "paper", everything[:1]), ("hubert_base", "paper", ())]
+    everything, students = tuple(PROFILING_SAMPLES), run.settings.students
+    plan: list[tuple[str, Size, tuple[str, ...]]] = [(name, "paper", everything[:1]) for name in students]
+    plan.append(("hubert_base", "paper", ()))
     if run.size == "mini":
-        plan = [(student, "mini", everything), ("hubert_base", "mini", everything), *plan]
+        plan = [*((name, "mini", everything) for name in (*students, "hubert_base")), *plan]
     rows = count_rows(plan, run.stages)
     write_text(path, json.dumps(rows, indent=2) + "\n")
     return rows
 
 
-def _evaluate(run: Run, student: Upstream) -> list[Record]:
+def _evaluate(run: Run, students: list[Upstream]) -> list[Record]:
     """Every upstream on every task, one record each; finished ones are read, not computed."""
     settings = run.settings
     context = open_context(
         settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
     )
     records = []
-    for upstream in (fbank(), run.teacher.upstream, untrained(settings.student, run.size, settings.seed), student):
+    controls = [untrained(name, run.size, settings.seed) for name in settings.students]
+    for upstream in (fbank(), run.teacher.upstream, *controls, *students):
         cache = run.teacher.cache if upstream is run.teacher.upstream and run.store is None else None
         teacher = settings.teacher if upstream.kind == "student" else None
         records += evaluate_all(upstream, macs(upstream) | {"teacher": teacher}, context, run.stages, cache)
@@ -146,15 +145,20 @@ def _evaluate(run: Run, student: Upstream) -> list[Record]:
 def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> None:
     """Figure and pages of the run, from what lies in its folder."""
     out = run.settings.out
-    curve = [json.loads(line) for line in (out / CURVE).read_text(encoding="utf-8").splitlines()]
+    curves = {cell.name: _rows(out / STUDENTS_FOLDER / cell.folder / CURVE) for cell in run.distillation}
     with run.stages.stage("report", 1) as advance:
         figure = out / "report.png"
         sizes = {record.upstream: record.parameters or 0 for record in records}
         overall = overall_scores(records)
-        distillation_figure(curve, [(name, sizes[name], overall[name]) for name in sizes], figure, suite_label(records))
+        scores = [(name, sizes[name], overall[name]) for name in sizes]
+        distillation_figure(curves, scores, figure, suite_label(records))
         settings, seconds = run.resolved(), run.stages.seconds
-        write_report(out, RunReport(records, counts, curve, settings, seconds, figure))
+        write_report(out, RunReport(records, counts, curves, settings, seconds, figure))
         advance(1)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Record]:
@@ -169,7 +173,7 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Rec
     _claim(settings.out, {name: getattr(settings, name) for name in decisive} | {"weights": upstream.fingerprint})
     records = evaluate_all(upstream, macs(upstream) | {"teacher": None}, context, stages)
     plain = json.loads(json.dumps(asdict(settings), default=str))
-    write_report(settings.out, RunReport(read_records(context.folder), [], [], plain, stages.seconds))
+    write_report(settings.out, RunReport(read_records(context.folder), [], {}, plain, stages.seconds))
     return records
 
 

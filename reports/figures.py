@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Okabe-Ito palette: told apart by colour-blind readers; line style and marker tell the curves apart in grey print.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+PALETTE = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 CURVES: dict[str, dict[str, Any]] = {
     "loss": {"label": "training", "color": BLUE, "linewidth": 1.2},
     "valid_loss": {"label": "validation", "color": VERMILION, "linestyle": "--", "marker": "o", "markersize": 4},
@@ -19,11 +20,15 @@ CURVES: dict[str, dict[str, Any]] = {
 
 
 def distillation_figure(
-    curve: Sequence[Mapping[str, Any]], scores: Sequence[tuple[str, int, float | None]], path: Path, suite: str = ""
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    scores: Sequence[tuple[str, int, float | None]],
+    path: Path,
+    suite: str = "",
 ) -> None:
     """Draw one PNG: loss against step on a log scale, and overall score against millions of parameters.
 
-    curve: rows with step, loss and valid_loss (None where validation was not run). scores: label, number of
+    curves: by student, rows with step, loss and valid_loss (None where validation was not run); of several students the
+    validation loss over its first value, as their objectives may differ. scores: label, number of
     parameters, overall score in percent; upstreams without a score are left out. suite: named in the title, see
     `tables.suite_label`. An empty panel says why.
     """
@@ -35,7 +40,10 @@ def distillation_figure(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
-    _draw_curve(left, curve)
+    if len(curves) > 1:
+        _draw_curves(left, curves)
+    else:
+        _draw_curve(left, next(iter(curves.values()), []))
     right.set_title(f"Overall score, {suite}" if suite else "Overall score")
     _draw_scores(right, [(label, size / 1e6, score) for label, size, score in scores if score is not None])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +65,17 @@ def _draw_curve(axes: "Axes", curve: Sequence[Mapping[str, Any]]) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
+
+
+def _draw_curves(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    axes.set(title="Distillation", xlabel="step", ylabel="validation loss over its first value")
+    for (name, curve), style in zip(curves.items(), product(("-", "--", ":"), PALETTE), strict=False):
+        points = [(row["step"], row["valid_loss"]) for row in curve if row.get("valid_loss")]
+        if points:
+            steps, losses = zip(*points, strict=True)
+            axes.plot(steps, [loss / losses[0] for loss in losses], style[0], color=style[1], label=name)
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=7)
 
 
 def _draw_scores(axes: "Axes", points: list[tuple[str, float, float]]) -> None:

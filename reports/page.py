@@ -18,12 +18,12 @@ class RunReport:
     """What a run leaves behind.
 
     counts: a flat dictionary an upstream (name, size, parameters, multiply-accumulates by bucket, convention, traced or
-    formula); curve: rows of the distillation log; seconds: by phase of the run; figure: a PNG file.
+    formula); curves: rows of the distillation log by student; seconds: by phase of the run; figure: a PNG file.
     """
 
     records: Sequence[Record]
     counts: Sequence[Mapping[str, Any]]
-    curve: Sequence[Mapping[str, Any]]
+    curves: Mapping[str, Sequence[Mapping[str, Any]]]
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
     figure: Path | None = None
@@ -32,7 +32,7 @@ class RunReport:
 def write_report(folder: Path, report: RunReport) -> None:
     """Write report.md, report.html and report.json, and copy the figure beside them.
 
-    report.json holds records, counts, curve, settings and seconds. Raises RecordError for records that cannot stand in
+    report.json holds records, counts, curves, settings and seconds. Raises RecordError for records that cannot stand in
     one table (see `measured.grid`), ValueError for a number that is not finite.
     """
     blocks = _blocks(report)
@@ -40,7 +40,7 @@ def write_report(folder: Path, report: RunReport) -> None:
     content = {
         "records": [to_json(record) for record in report.records],
         "counts": report.counts,
-        "curve": report.curve,
+        "curves": report.curves,
         "settings": report.settings,
         "seconds": report.seconds,
     }

@@ -62,7 +62,6 @@ class Relations:
         return _Loss.apply(self, frames.tolist(), [state.detach() for state in teacher], *ours)
 
 
-
 class _Loss(torch.autograd.Function):
     """The loss with its gradient, which is formed beside it."""
 

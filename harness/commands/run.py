@@ -18,9 +18,11 @@ PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published n
 
 
 @click.command()
-@click.option("--student", required=True, help="Network to distil: `harness list students`.")
+@click.option("--student", required=True, help="Network to distil, or several: `harness list students`.")
 @click.option("--teacher", default="", help="Frozen model to learn from; default: mini-hubert, or the student's own.")
-@click.option("--objective", default="", help="What it matches, as in layer-wise+0.1*avg-attn; default: its own.")
+@click.option(
+    "--objective", default="", help="What it matches, or several: `harness list objectives`; default: its own."
+)
 @click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
 @click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
@@ -43,9 +45,15 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     harness run --student starhubert
     harness run --student starhubert --seed 1 --out runs/second
     harness run --student starhubert --tasks ks,sid --objective layer-wise+0.1*avg-attn
+    harness run --student starhubert --objective star,layer-wise,intra-layer,avg-attn
+    harness run --student starhubert,distilhubert,fithubert
     """
-    out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
-    settings = RunSettings(out=out, tasks=names(options.pop("tasks")), **options)
+    students, objectives = names(options.pop("student")), names(options.pop("objective"))
+    several = "-objectives" if len(objectives) > 1 else ""
+    folder = f"{'-'.join(students)}{several}-{options['suite']}-seed{options['seed']}"
+    out = options.pop("out") or Path("runs") / folder
+    tasks = names(options.pop("tasks"))
+    settings = RunSettings(students, out, tasks, objectives, **options)
     from harness.plan import plan
 
     if dry_run:
@@ -86,7 +94,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
     The same command on the same folder goes on where it stopped: finished results are kept.
 
     \b
-    harness evaluate --upstream runs/starhubert-mini-seed0/student
+    harness evaluate --upstream runs/starhubert-mini-seed0/students/starhubert
     harness evaluate --upstream torchaudio:HUBERT_BASE --suite superb --corpora /data/superb --tasks ks,sid
     """
     upstream, suite, seed = options["upstream"], options["suite"], options["seed"]

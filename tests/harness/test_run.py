@@ -68,7 +68,6 @@ def short():
     patch = pytest.MonkeyPatch()
     probes = {name: replace(probe, steps=4, eval_every=2, batch=2) for name, probe in MINI_PROBES.items()}
     patch.setattr(harness.suite, "MINI_PROBES", probes)
-    patch.setattr(engine, "MINI_PROBES", probes)
     patch.setattr(engine, "MINI_DISTILLATION", {"steps": 3, "batch_seconds": 8.0, "learning_rate": 1e-3, "buckets": 2})
     patch.setattr(engine, "PROFILING_SAMPLES", {"short": (20560,)})
     yield
@@ -76,7 +75,7 @@ def short():
 
 
 def run(corpora: Path, out: Path, seed: int = 0):
-    return engine.execute(RunSettings("starhubert", out, TASKS, seed=seed, corpora=corpora), Stages())
+    return engine.execute(RunSettings(("starhubert",), out, TASKS, seed=seed, corpora=corpora), Stages())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,14 @@ def test_four_rows_on_every_task(first):
         assert record.low <= record.high and record.stderr >= 0
     assert all(record.synthetic and record.suite == "mini" for record in records)
     assert {to_json(r)["config_hash"] for r in read_records(out / "records")} == {r.config_hash for r in records}
-    for name in ("report.md", "report.html", "report.json", "report.png", "counts.json", "distillation.jsonl"):
+    for name in (
+        "report.md",
+        "report.html",
+        "report.json",
+        "report.png",
+        "counts.json",
+        "students/starhubert/distillation.jsonl",
+    ):
         assert (out / name).stat().st_size > 0
     assert "mini (synthetic speech)" in (out / "report.md").read_text()
 

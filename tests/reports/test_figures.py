@@ -29,7 +29,7 @@ def test_crowded_labels_do_not_overlap(tmp_path: Path, drawn: list[Figure]) -> N
     scores = [(f"${row.model}", int(1e6 * (row.params_m or 0)), row.overall) for row in rows]
     curve = [{"step": 1, "loss": 3.0, "valid_loss": 4.0}, {"step": 2, "loss": 2.0, "valid_loss": None}]
     distillation_figure(
-        curve, [*scores, ("no score", 1, None)], tmp_path / "new" / "figure.png", "mini (synthetic speech)"
+        {"student": curve}, [*scores, ("no score", 1, None)], tmp_path / "new" / "figure.png", "mini (synthetic speech)"
     )
     assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     left, right = drawn[0].axes
@@ -47,7 +47,7 @@ def test_crowded_labels_do_not_overlap(tmp_path: Path, drawn: list[Figure]) -> N
 
 
 def test_empty_panels_say_why(tmp_path: Path, drawn: list[Figure]) -> None:
-    distillation_figure([], [("a", 1, None)], tmp_path / "figure.png")
+    distillation_figure({}, [("a", 1, None)], tmp_path / "figure.png")
     assert [axes.texts[0].get_text() for axes in drawn[0].axes] == [
         "no distillation in this run",
         "no upstream has a score on every task",

@@ -13,28 +13,30 @@ from reports.figures import distillation_figure
 from reports.page import RunReport, write_report
 from reports.records import Record, RecordError, to_json
 
-CURVE = [
-    {"step": step, "loss": 100 / step, "valid_loss": 120 / step if step % 3 == 0 else None, "learning_rate": 1e-3}
-    for step in range(1, 13)
-]
+CURVES = {
+    "student": [
+        {"step": step, "loss": 100 / step, "valid_loss": 120 / step if step % 3 == 0 else None, "learning_rate": 1e-3}
+        for step in range(1, 13)
+    ]
+}
 COUNTS = [{"name": "starhubert", "size": "mini", "parameters": 1_240_000, "macs": 23_400_000_000, "method": "traced"}]
 
 
 def report(records: list[Record], figure: Path | None = None) -> RunReport:
-    return RunReport(records, COUNTS, CURVE, {"student": "<script>", "steps": 400}, {"distil": 12.5}, figure)
+    return RunReport(records, COUNTS, CURVES, {"student": "<script>", "steps": 400}, {"distil": 12.5}, figure)
 
 
 def test_json_holds_the_run(tmp_path: Path, run: list[Record]) -> None:
     write_report(tmp_path, report(run))
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert list(content) == ["records", "counts", "curve", "settings", "seconds"]
+    assert list(content) == ["records", "counts", "curves", "settings", "seconds"]
     assert content["records"] == [to_json(record) for record in run]
-    assert content["counts"] == COUNTS and content["curve"] == CURVE
+    assert content["counts"] == COUNTS and content["curves"] == CURVES
 
 
 def test_pages_hold_every_part(tmp_path: Path, record: Callable[..., Record]) -> None:
     figure = tmp_path / "elsewhere" / "my figure.png"
-    distillation_figure(CURVE, [("a", 10**6, 50.0)], figure)
+    distillation_figure(CURVES, [("a", 10**6, 50.0)], figure)
     records = [record(upstream=name, deviations=["400 steps"], skipped=["a.wav: empty"]) for name in ("<script>", "b")]
     folder = tmp_path / "run"
     write_report(folder, report(records, figure))
