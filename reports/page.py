@@ -10,6 +10,7 @@ from typing import Any
 from reports.measured import suite_label
 from reports.records import Record, to_json, write_text
 from reports.render import Block, Listing, Picture, html, markdown
+from reports.selection import selection_table, several_students
 from reports.tables import joins_published, measured_table, plain_table, published_table
 
 
@@ -57,6 +58,8 @@ def write_report(folder: Path, report: RunReport) -> None:
 
 def _blocks(report: RunReport) -> list[Block]:
     blocks: list[Block] = [measured_table(report.records)]
+    if several_students(report.records):
+        blocks.append(selection_table(report.records))
     if report.figure is not None:
         blocks.append(Picture("Distillation, and overall score against size", report.figure))
     tables = {

@@ -31,6 +31,7 @@ def report(runs: tuple[Path, ...], form: str, ci: bool) -> None:
     """
     from reports.measured import measured_values
     from reports.records import read_records
+    from reports.selection import selection_table, several_students
     from reports.tables import report_tables
 
     missing = [str(folder) for folder in runs if not (folder / "records").is_dir()]
@@ -40,7 +41,9 @@ def report(runs: tuple[Path, ...], form: str, ci: bool) -> None:
     if form == "json":
         print_records(records)
     else:
-        _print_tables(report_tables(records, ci), form, measured_values(records, ci))
+        tables = report_tables(records, ci)
+        tables[1:1] = [selection_table(records)] if several_students(records) else []
+        _print_tables(tables, form, measured_values(records, ci))
 
 
 @click.command()

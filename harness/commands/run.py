@@ -67,12 +67,15 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
         print_records(records)
         exit_if_failed(records)
         return
+    from reports.selection import selection_table, several_students
     from reports.tables import measured_table, plain_table, published_table
 
     counts = json.loads((settings.out / "counts.json").read_text(encoding="utf-8"))
     print_table(published_table())
     print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
     print_table(measured_table(records))
+    if several_students(records):
+        print_table(selection_table(records))
     click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
     exit_if_failed(records)
 
