@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.config import OBJECTIVE_NAMES, TEACHER_NAMES, EvaluationSettings, RunSettings, UsageError, unknown
+from harness.config import TEACHER_NAMES, EvaluationSettings, RunSettings, UsageError, unknown
+from students.objective_names import OBJECTIVE_NAMES
 from tasks.registry import PROTOCOLS, TASKS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def main() -> None:
 @main.command()
 @click.option("--student", required=True, help="Network to distil: `harness list students`.")
 @click.option("--teacher", default=TEACHER_NAMES[0], show_default=True, help="Frozen model to learn from.")
-@click.option("--objective", default="star", show_default=True, help="What the student matches.")
+@click.option("--objective", default="star", show_default=True, help="What it matches, a sum of weighted terms.")
 @click.option("--suite", type=click.Choice(["mini"]), default="mini", show_default=True, help="Corpora to use.")
 @click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
@@ -90,7 +91,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     \b
     harness run --student starhubert
     harness run --student starhubert --seed 1 --out runs/second
-    harness run --student starhubert --tasks ks,sid --objective layer-wise-tgm
+    harness run --student starhubert --tasks ks,sid --objective layer-wise+0.1*intra-layer
     """
     out = options.pop("out") or Path("runs") / f"{options['student']}-{options['suite']}-seed{options['seed']}"
     settings = RunSettings(out=out, tasks=_names(options.pop("tasks")), **options)

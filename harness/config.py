@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from students.names import suggestion
+from students.objective_names import parse
 from students.presets import STUDENTS
 from tasks.base import Protocol
 from tasks.registry import PROTOCOLS, TASKS
 
 TEACHER_NAMES = ("mini-hubert",)
-OBJECTIVE_NAMES = ("layer-wise-tgm", "intra-layer-tgm", "star")
 
 
 class UsageError(ValueError):
@@ -35,7 +35,7 @@ class RunSettings:
         _refuse(
             unknown("student", self.student, tuple(STUDENTS)),
             unknown("teacher", self.teacher, TEACHER_NAMES),
-            unknown("objective", self.objective, OBJECTIVE_NAMES),
+            *_objective_problems(self.objective),
             *_problems(self.tasks, self.seed, self.out, self.corpora),
         )
 
@@ -65,6 +65,14 @@ class EvaluationSettings:
         if not 0 <= self.cache_gb < float("inf"):
             problems.append(f"--cache-gb {self.cache_gb} is no size: expected 0 or more")
         _refuse(*problems)
+
+
+def _objective_problems(text: str) -> list[str]:
+    try:
+        parse(text)
+    except ValueError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _problems(tasks: tuple[str, ...], seed: int, out: Path, corpora: Path | None) -> list[str | None]:

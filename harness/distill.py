@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from harness.features import PLAIN, Advance, Extractor, read_item
 from harness.schedule import warmup_cosine
+from students.encoded import Encoded
 from students.encoder import SpeechEncoder
-from students.objectives import OBJECTIVES
+from students.objective_names import parse
 from tasks.audio import SAMPLE_RATE
 from tasks.base import Item
 
@@ -138,7 +139,9 @@ def distill(
 def batch_loss(model: nn.Module, batch: Batch, objective: str, device: torch.device) -> Tensor:
     """The objective on one batch: all states of the student, state 0 included, against the teacher's."""
     states, frames = model(batch.waves.to(device), batch.lengths)
-    return OBJECTIVES[objective](states, [state.to(device) for state in batch.teacher], frames)
+    theirs = [state.to(device) for state in batch.teacher]
+    ours, target = (Encoded(inside[0][..., :0], inside, frames) for inside in (states, theirs))
+    return parse(objective)(ours, target)
 
 
 @torch.no_grad()
