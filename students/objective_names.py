@@ -69,9 +69,7 @@ def parse(text: str) -> Objective:
         elif name in dict(terms):
             problems.append(f"objective {name} is given twice in {text!r}: give it once, with the sum of the weights")
         if weight is None:
-            problems.append(
-                f"weight {before.strip()!r} of objective {name!r}: expected a number over 0, as in 0.1*star"
-            )
+            problems.append(f"weight {before.strip()!r} of objective {name!r}: expected a number over 0, as in 2*star")
         terms.append((name, weight or 0.0))
     if len(terms) > 1 and "masking" in dict(terms):
         problems.append(f"masking changes what the student hears and cannot be part of {text!r}: give it alone")

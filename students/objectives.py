@@ -7,7 +7,7 @@
 | layer-wise | layer-wise temporal Gram matrices (students.relations, gap 0) |
 | intra-layer | intra-layer temporal Gram matrices (students.relations, gap 1) |
 | star | layer-wise + intra-layer, the paper's choice |
-| star-post-cnn | the same with the projected features in the place of state 0 on both sides, and in the layer-wise term too |
+| star-post-cnn | the same with the projected features as state 0 on both sides, and in the layer-wise term too |
 | avg-attn | average attention maps of all layers (students.attention) |
 | last-attn | those of the last layer |
 

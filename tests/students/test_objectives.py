@@ -1,216 +1,216 @@
-"""The STaR objectives against a slow fp64 reference, one utterance, one layer and one matrix at a time."""
+"""Attention objectives against a slow fp64 reference, row by row, and how terms combine."""
 
-from collections.abc import Callable
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from students.objectives import OBJECTIVES, Form, intra_layer_tgm, layer_wise_tgm, star
+from students import relations
+from students.encoded import Encoded
+from students.objective_names import OBJECTIVE_NAMES, parse
 
-GAPS = {layer_wise_tgm: (0,), intra_layer_tgm: (1,), star: (0, 1)}
-FORMS: tuple[Form, ...] = ("gram", "product", "auto")
-every_objective = pytest.mark.parametrize("objective", GAPS, ids=lambda objective: objective.__name__)
-every_form = pytest.mark.parametrize("form", FORMS)
-
-
-def reference(
-    student: list[Tensor], teacher: list[Tensor], lengths: list[int], gaps: tuple[int, ...], layers: list[int]
-) -> Tensor:
-    """The definition; layers[l - 1] is the teacher layer of student layer l."""
-    own = []
-    for utterance, n in enumerate(lengths):
-        x = [state[utterance, :n].double() for state in student]
-        y = [state[utterance, :n].double() for state in teacher]
-        loss = torch.zeros((), dtype=torch.float64)
-        for layer, teacher_layer in enumerate(layers, start=1):
-            for gap in gaps:
-                ours = torch.einsum("ik,jk->ij", x[layer - gap], x[layer])
-                theirs = torch.einsum("ik,jk->ij", y[teacher_layer - gap], y[teacher_layer])
-                loss = loss + ((ours - theirs) ** 2).mean()
-        own.append(loss)
-    return torch.stack(own).mean()
+LENGTHS = [7, 12, 1]
+SIZE = 14
+every_objective = pytest.mark.parametrize("name", OBJECTIVE_NAMES)
 
 
-def random_states(layers: int, width: int, seed: int, batch: int = 3, frames: int = 14) -> list[Tensor]:
+def encoded(layers: int, width: int, heads: int, seed: int) -> Encoded:
+    """Random states, and maps with rows that sum to one over the valid frames."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(batch, frames, width, generator=generator, dtype=torch.float64) for _ in range(layers + 1)]
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(len(LENGTHS), *shape, generator=generator, dtype=torch.float64)
+
+    frames = torch.tensor(LENGTHS)
+    hidden = torch.arange(SIZE) >= frames[:, None, None, None]
+    maps = [(2 * normal(heads, SIZE, SIZE)).masked_fill(hidden, -torch.inf).softmax(-1) for _ in range(layers)]
+    return Encoded(normal(SIZE, width), [normal(SIZE, width) for _ in range(layers + 1)], frames, maps)
 
 
-def leaves(states: list[Tensor]) -> list[Tensor]:
-    return [state.clone().requires_grad_() for state in states]
+def tensors(given: Encoded) -> list[Tensor]:
+    return [given.projected, *given.states, *given.maps]
 
 
-def gradients(states: list[Tensor]) -> Tensor:
-    return torch.stack([torch.zeros_like(state) if state.grad is None else state.grad for state in states])
+def rebuilt(given: Encoded, parts: list[Tensor]) -> Encoded:
+    """An encoding with other tensors, in the order of `tensors`."""
+    states = len(given.states) + 1
+    return replace(given, projected=parts[0], states=parts[1:states], maps=parts[states:])
 
 
-def close_pair(frames: int, width: int, teacher_width: int, layers: int = 3) -> tuple[list[Tensor], list[Tensor]]:
-    """fp32 states whose relations differ by about a thousandth: the teacher is the student rotated, plus noise."""
-    student = [3 * state for state in random_states(layers, width, seed=1, batch=2, frames=frames)]
-    noise = random_states(layers, teacher_width, seed=2, batch=2, frames=frames)
-    rotation = torch.linalg.qr(random_states(0, width, seed=3, batch=1, frames=teacher_width)[0][0]).Q.T
-    teacher = [state @ rotation + 3e-3 * disturbance for state, disturbance in zip(student, noise, strict=True)]
-    return [state.float() for state in student], [state.float() for state in teacher]
+def leaves(given: Encoded) -> Encoded:
+    return rebuilt(given, [part.detach().clone().requires_grad_() for part in tensors(given)])
 
 
-@every_form
-def test_case_worked_by_hand(form: Form) -> None:
-    # Two frames, one channel, one layer. Student: input (1, 2), output (1, -1). Teacher: input (0, 1), output (2, 1).
-    # Layer-wise: student [[1, -1], [-1, 1]], teacher [[4, 2], [2, 1]]; differences -3, -3, -3, 0: 27 / 4 = 6.75.
-    # Intra-layer: student [[1, -1], [2, -2]], teacher [[0, 0], [2, 1]]; differences 1, -1, 0, -3: 11 / 4 = 2.75.
-    student = [torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[1.0], [-1.0]]])]
-    teacher = [torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[2.0], [1.0]]])]
-    lengths = torch.tensor([2])
-    assert layer_wise_tgm(student, teacher, lengths, form).item() == pytest.approx(6.75)
-    assert intra_layer_tgm(student, teacher, lengths, form).item() == pytest.approx(2.75)
-    assert star(student, teacher, lengths, form).item() == pytest.approx(9.5)
+def gradients(given: Encoded) -> list[Tensor]:
+    return [torch.zeros_like(part) if part.grad is None else part.grad for part in tensors(given)]
 
 
-@every_objective
-@every_form
-@pytest.mark.parametrize("widths", [(5, 8), (8, 5), (6, 6)])
-@pytest.mark.parametrize("lengths", [[7, 12, 1], [14, 14, 14]])
-def test_value_and_gradient_equal_the_definition(
-    objective: Callable[..., Tensor], form: Form, widths: tuple[int, int], lengths: list[int]
-) -> None:
-    student, teacher = random_states(3, widths[0], seed=1), random_states(3, widths[1], seed=2)
-    ours, theirs = leaves(student), leaves(student)
-    loss = objective(ours, teacher, torch.tensor(lengths), form)
-    expected = reference(theirs, teacher, lengths, GAPS[objective], layers=[1, 2, 3])
-    loss.backward()
-    expected.backward()
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(gradients(ours), gradients(theirs), rtol=1e-10, atol=1e-12)
-
-
-@every_objective
-@every_form
-def test_padding_is_harmless_whatever_it_holds(objective: Callable[..., Tensor], form: Form) -> None:
-    lengths = torch.tensor([7, 12, 1])
-    padding = torch.arange(14) >= lengths[:, None]
-    clean, teacher = random_states(2, 5, seed=1), random_states(2, 8, seed=2)
-    kept = leaves(clean)
-    expected = objective(kept, teacher, lengths, form)
-    expected.backward()
-    for junk in (float("nan"), float("inf"), 1e30):
-        ours = leaves([state.masked_fill(padding[..., None], junk) for state in clean])
-        loss = objective(ours, [state.masked_fill(padding[..., None], junk) for state in teacher], lengths, form)
-        loss.backward()
-        assert loss.item() == expected.item()
-        assert torch.equal(gradients(ours), gradients(kept))
-        assert not gradients(ours)[:, padding].any()
-
-
-@every_objective
-@every_form
-@pytest.mark.parametrize(
-    ("depth", "teacher_depth", "layers"),
-    [(4, 6, [2, 3, 4, 6]), (2, 6, [3, 6]), (1, 3, [3]), (3, 4, [1, 3, 4])],  # 4 of 6: 1.5, 3, 4.5, 6, halves to even
-)
-def test_a_shallower_student_is_spread_over_the_teacher(
-    objective: Callable[..., Tensor], form: Form, depth: int, teacher_depth: int, layers: list[int]
-) -> None:
-    student, teacher = random_states(depth, 5, seed=1), random_states(teacher_depth, 8, seed=2)
-    expected = reference(student, teacher, [14, 9, 4], GAPS[objective], layers)
-    torch.testing.assert_close(objective(student, teacher, torch.tensor([14, 9, 4]), form), expected)
-
-
-@every_form
-def test_the_layer_wise_term_does_not_see_the_input_of_the_first_layer(form: Form) -> None:
-    student, teacher = random_states(2, 5, seed=1), random_states(2, 8, seed=2)
-    lengths = torch.tensor([14, 9, 4])
-    other = [random_states(0, 5, seed=3)[0], *student[1:]]
-    assert torch.equal(layer_wise_tgm(other, teacher, lengths, form), layer_wise_tgm(student, teacher, lengths, form))
-
-
-@every_form
-def test_the_teacher_gets_no_gradient(form: Form) -> None:
-    student, teacher = leaves(random_states(2, 5, seed=1)), leaves(random_states(2, 8, seed=2))
-    star(student, teacher, torch.tensor([14, 9, 4]), form).backward()
-    assert all(state.grad is None for state in teacher)
-    assert all(state.grad is not None for state in student)
-
-
-@every_objective
-@pytest.mark.parametrize(("form", "value_error", "gradient_error"), [("gram", 1e-5, 1e-3), ("product", 1e-6, 1e-6)])
-def test_a_student_close_to_its_teacher_in_fp32(
-    objective: Callable[..., Tensor], form: Form, value_error: float, gradient_error: float
-) -> None:
-    student, teacher = close_pair(frames=60, width=24, teacher_width=40)
-    ours, exact = leaves(student), leaves([state.double() for state in student])
-    loss = objective(ours, teacher, torch.tensor([60, 45]), form)
-    expected = reference(exact, teacher, [60, 45], GAPS[objective], layers=[1, 2, 3])
-    loss.backward()
-    expected.backward()
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(expected.item(), rel=value_error)
-    assert (gradients(ours) - gradients(exact)).norm() < gradient_error * gradients(exact).norm()
-
-
-@pytest.mark.parametrize(("frames", "cheaper"), [(60, "gram"), (600, "product")])
-def test_auto_takes_gram_matrices_for_few_frames_and_products_for_many(frames: int, cheaper: Form) -> None:
-    student, teacher = close_pair(frames, width=108, teacher_width=192, layers=1)
-    lengths = torch.tensor([frames, frames // 2])
-    losses = {form: star(student, teacher, lengths, form).item() for form in FORMS}
-    assert losses["gram"] != losses["product"]  # the close pair tells them apart in the last digits
-    assert losses["auto"] == losses[cheaper]
-
-
-@every_objective
-@every_form
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_states_are_accumulated_in_fp32(
-    objective: Callable[..., Tensor], form: Form, dtype: torch.dtype
-) -> None:
-    # Gram entries reach 1e3 here and their squares 1e6, past fp16's 65504.
-    student = [(15 * state).to(dtype) for state in random_states(2, 5, seed=1)]
-    teacher = [(15 * state).to(dtype) for state in random_states(2, 8, seed=2)]
-    ours, exact = leaves(student), leaves([state.double() for state in student])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = objective(ours, teacher, torch.tensor([14, 9, 4]), form)
-    expected = reference(exact, teacher, [14, 9, 4], GAPS[objective], layers=[1, 2])
-    scale = 1e-3  # keeps the gradients, which leave in the states' own type, inside fp16
-    (scale * loss).backward()
-    (scale * expected).backward()
-    assert loss.dtype == torch.float32
-    assert expected.item() > 65504
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    error = gradients(ours).double() - gradients(exact)
-    assert error.norm() < 2 * torch.finfo(dtype).eps * gradients(exact).norm()
-
-
-def test_the_registry_holds_the_three_objectives() -> None:
-    assert set(OBJECTIVES) == {"layer-wise-tgm", "intra-layer-tgm", "star"}
-    assert list(OBJECTIVES.values()) == [layer_wise_tgm, intra_layer_tgm, star]
-
-
-STUDENT, TEACHER, LENGTHS = random_states(2, 5, seed=1), random_states(2, 8, seed=2), torch.tensor([14, 9, 4])
+def attention_reference(student: Encoded, teacher: Encoded, pairs: list[tuple[int, int]]) -> Tensor:
+    """The definition, one entry of a map at a time; pairs: layers of student and teacher."""
+    total = torch.zeros((), dtype=torch.float64)
+    for utterance, n in enumerate(LENGTHS):
+        for layer, teacher_layer in pairs:
+            for row in range(n):
+                for column in range(n):
+                    p = sum(head[row, column] for head in teacher.maps[teacher_layer - 1][utterance])
+                    q = sum(head[row, column] for head in student.maps[layer - 1][utterance])
+                    p, q = p / teacher.maps[0].shape[1], q / student.maps[0].shape[1]
+                    total = total + p.item() * (math.log(p) - torch.log(q))
+    return total / len(LENGTHS)
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher", "lengths", "message"),
+    ("name", "depth", "teacher_depth", "pairs"),
     [
-        (STUDENT[:1], TEACHER, LENGTHS, "student has 1 states; expected the input"),
-        (STUDENT, [], LENGTHS, "teacher has 0 states; expected the input"),
-        ([*STUDENT[:2], STUDENT[2][:, :13]], TEACHER, LENGTHS, r"student's states have shapes \(3, 13, 5\), \(3, 14"),
-        ([state[0] for state in STUDENT], TEACHER, LENGTHS, r"student's states have shapes \(14, 5\); expected"),
-        (STUDENT, [state[:, :13] for state in TEACHER], LENGTHS, r"\(3, 14\) for the student and \(3, 13\)"),
-        (STUDENT, [state[:2] for state in TEACHER], LENGTHS, r"\(3, 14\) for the student and \(2, 14\)"),
-        (STUDENT, TEACHER[:2], LENGTHS, "student has 2 layers and the teacher 1"),
-        (STUDENT, TEACHER, torch.tensor([15, 9, 4]), r"are \[15, 9, 4\]; expected 3 whole numbers from 1 to 14"),
-        (STUDENT, TEACHER, torch.tensor([14, 0, 4]), r"lengths are \[14, 0, 4\]"),
-        (STUDENT, TEACHER, torch.tensor([14, 9]), r"lengths are \[14, 9\]"),
-        (STUDENT, TEACHER, torch.tensor([1.0, 1.0, 1.0]), r"lengths are \[1.0, 1.0, 1.0\]"),
+        ("avg-attn", 2, 2, [(1, 1), (2, 2)]),
+        ("avg-attn", 2, 3, [(1, 2), (2, 3)]),  # round(1.5) = 2
+        ("last-attn", 2, 2, [(2, 2)]),
+        ("last-attn", 2, 3, [(2, 3)]),
     ],
 )
-def test_input_that_does_not_fit_is_refused(
-    student: list[Tensor], teacher: list[Tensor], lengths: Tensor, message: str
+def test_attention_terms_equal_the_definition(
+    name: str, depth: int, teacher_depth: int, pairs: list[tuple[int, int]]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        star(student, teacher, lengths)
+    student, teacher = encoded(depth, 5, heads=2, seed=1), encoded(teacher_depth, 8, heads=3, seed=2)
+    ours, theirs = leaves(student), leaves(student)
+    loss, expected = parse(name)(ours, teacher), attention_reference(theirs, teacher, pairs)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
 
 
-def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown form 'fast'; expected one of auto, gram, product"):
-        star(STUDENT, TEACHER, LENGTHS, "fast")
+def test_attention_worked_by_hand() -> None:
+    # One head, two frames; teacher rows (1, 0), (1/2, 1/2), student rows (1/2, 1/2), (1/4, 3/4).
+    # ln 2 + 1/2 ln 2 + 1/2 ln(2/3) = ln 2 + 1/2 ln(4/3).
+    def one(rows: list[list[float]]) -> Encoded:
+        return Encoded(torch.ones(1, 2, 1), [torch.ones(1, 2, 1)] * 2, torch.tensor([2]), [torch.tensor([[rows]])])
+
+    loss = parse("avg-attn")(one([[0.5, 0.5], [0.25, 0.75]]), one([[1.0, 0.0], [0.5, 0.5]]))
+    assert loss.item() == pytest.approx(math.log(2) + math.log(4 / 3) / 2, rel=1e-6)
+
+
+def test_a_row_of_the_student_that_underflows_keeps_loss_and_gradient_finite() -> None:
+    student, teacher = encoded(1, 5, heads=1, seed=1), encoded(1, 8, heads=1, seed=2)
+    student.maps[0][0, :, 0] = torch.eye(SIZE)[0]
+    ours = leaves(student)
+    loss = parse("avg-attn")(ours, teacher)
+    loss.backward()
+    assert loss.isfinite()
+    assert ours.maps[0].grad is not None
+    assert ours.maps[0].grad.isfinite().all()
+
+
+@every_objective
+def test_padding_changes_no_loss_and_no_gradient(name: str) -> None:
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+    kept = leaves(student)
+    expected = parse(name)(kept, teacher)
+    expected.backward()
+
+    def spoilt(part: Tensor, junk: float) -> Tensor:
+        padding = torch.arange(SIZE) >= torch.tensor(LENGTHS)[:, None]
+        if part.ndim == 3:
+            return part.masked_fill(padding[..., None], junk)
+        return part.masked_fill((padding[:, None, :, None] | padding[:, None, None, :]), junk)
+
+    for junk in (float("nan"), float("inf"), 1e30):
+        ours = leaves(rebuilt(student, [spoilt(part, junk) for part in tensors(student)]))
+        loss = parse(name)(ours, rebuilt(teacher, [spoilt(part, junk) for part in tensors(teacher)]))
+        loss.backward()
+        assert loss.item() == expected.item()
+        for slope, same in zip(gradients(ours), gradients(kept), strict=True):
+            assert torch.equal(slope, same)
+            assert not spoilt(torch.zeros_like(slope), 1.0).mul(slope).any()
+
+
+@every_objective
+def test_a_padded_batch_is_the_mean_of_its_utterances(name: str) -> None:
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+
+    def alone(given: Encoded, row: int) -> Encoded:
+        n = LENGTHS[row]
+        parts = [
+            part[row : row + 1, ..., :n, :n] if part.ndim == 4 else part[row : row + 1, :n] for part in tensors(given)
+        ]
+        return replace(rebuilt(given, parts), frames=given.frames[row : row + 1])
+
+    own = [parse(name)(alone(student, row), alone(teacher, row)).item() for row in range(len(LENGTHS))]
+    assert parse(name)(student, teacher).item() == pytest.approx(sum(own) / len(own), rel=1e-12)
+
+
+@every_objective
+def test_the_teacher_gets_no_gradient(name: str) -> None:
+    student, teacher = leaves(encoded(2, 5, heads=2, seed=1)), leaves(encoded(2, 8, heads=3, seed=2))
+    parse(name)(student, teacher).backward()
+    assert all(part.grad is None for part in tensors(teacher))
+    assert any(part.grad is not None for part in tensors(student))
+
+
+@every_objective
+def test_autocast_changes_nothing(name: str) -> None:
+    student, teacher = (
+        rebuilt(given, [part.float() for part in tensors(given)])
+        for given in (encoded(2, 5, 2, 1), encoded(2, 8, 3, 2))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = parse(name)(student, teacher)
+    assert loss.dtype == torch.float32
+    assert loss.item() == parse(name)(student, teacher).item()
+
+
+@pytest.mark.parametrize(
+    "name", ["layer-wise+intra-layer+0.1*avg-attn", "2*star+0.5*intra-layer", "layer-wise+3*last-attn+star-post-cnn"]
+)
+def test_a_composite_is_the_weighted_sum_of_its_terms(name: str) -> None:
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+    ours, theirs = leaves(student), leaves(student)
+    loss = parse(name)(ours, teacher)
+    expected = sum((weight * parse(term)(theirs, teacher) for term, weight in parse(name).terms), torch.zeros(()))
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
+
+
+def test_terms_on_relations_share_their_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    formed: list[tuple[int, int]] = []
+    products = relations._Products
+    monkeypatch.setattr(relations, "_cheaper_form", lambda *_: "product")
+    monkeypatch.setattr(
+        relations,
+        "_Products",
+        lambda group, *key: formed.append(key) or products(group, *key),  # type: ignore[func-returns-value]
+    )
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+    parse("layer-wise+0.3*intra-layer+2*star")(student, teacher)
+    assert sorted(formed) == sorted([(0, 0), (1, 1), (2, 2)] * len(LENGTHS))
+
+
+def test_star_post_cnn_takes_projected_features_as_state_0_in_both_terms() -> None:
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+    expected = []
+    for row, n in enumerate(LENGTHS):
+        x = [state[row, :n] for state in (student.projected, *student.states[1:])]
+        y = [state[row, :n] for state in (teacher.projected, *teacher.states[1:])]
+        pairs = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2)]
+        expected.append(sum(((x[a] @ x[b].T - y[a] @ y[b].T) ** 2).mean().item() for a, b in pairs))
+    loss = parse("star-post-cnn")(student, teacher)
+    assert loss.item() == pytest.approx(sum(expected) / len(expected), rel=1e-12)
+
+
+def test_encodings_that_do_not_fit_are_refused() -> None:
+    student, teacher = encoded(2, 5, heads=2, seed=1), encoded(2, 8, heads=3, seed=2)
+    with pytest.raises(ValueError, match="the student has no attention maps; expected one a layer"):
+        parse("avg-attn")(replace(student, maps=[]), teacher)
+    with pytest.raises(ValueError, match="the teacher has no attention maps"):
+        parse("last-attn")(student, replace(teacher, maps=[]))
+    cut = [maps[..., :13, :13] for maps in teacher.maps]
+    with pytest.raises(ValueError, match=r"the teacher's maps have shapes \(3, 3, 13, 13\), .*expected \(3, heads, 14"):
+        parse("avg-attn")(student, replace(teacher, maps=cut))
+    with pytest.raises(ValueError, match="the student has 2 layers and the teacher 1"):
+        parse("avg-attn")(student, replace(teacher, maps=teacher.maps[:1]))
+    with pytest.raises(ValueError, match=r"the student's states have shapes \(3, 14, 0\), \(3, 14, 5\)"):
+        parse("star-post-cnn")(replace(student, projected=student.projected[..., :0]), teacher)
