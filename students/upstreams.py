@@ -111,7 +111,7 @@ def parameter_count(module: nn.Module) -> int:
 def from_checkpoint(path: Path, kind: str, name: str | None = None) -> Upstream:
     """A checkpoint of this harness as an upstream. Raises CheckpointError if it cannot be used."""
     network, info = load_checkpoint(path)
-    return from_network(name or info.name, kind, network, info.exposes_input)
+    return from_network(name or info.name, kind, network, info.exposes)
 
 
 def mini_teacher() -> Upstream:
