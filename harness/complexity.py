@@ -31,8 +31,8 @@ PROFILING_SAMPLES: dict[str, tuple[int, ...]] = {
 UNCOUNTED = frozenset(
     f"aten::{name}"
     for name in (
-        "_weight_norm abs add div embedding gelu group_norm layer_norm log lt mul pow sigmoid softmax sub sum unflatten "
-        "where"
+        "_weight_norm abs add div embedding gelu group_norm layer_norm log lt mul pow sigmoid softmax sub sum "
+        "unflatten where"
     ).split()
 )
 
