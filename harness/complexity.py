@@ -29,7 +29,11 @@ PROFILING_SAMPLES: dict[str, tuple[int, ...]] = {
 
 # Operators that `strict` does not count. fvcore itself passes over those that only move or shape data.
 UNCOUNTED = frozenset(
-    {"aten::_weight_norm", "aten::add", "aten::gelu", "aten::group_norm", "aten::layer_norm", "aten::unflatten"}
+    f"aten::{name}"
+    for name in (
+        "_weight_norm abs add div embedding gelu group_norm layer_norm log lt mul pow sigmoid softmax sub sum "
+        "unflatten where"
+    ).split()
 )
 
 

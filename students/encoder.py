@@ -3,13 +3,15 @@
 Teachers and students differ in their Dims alone. Parameters carry Hugging Face's names (model-zoo.md 5.3).
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from students.dims import Dims
 from students.encoded import Encoded
-from students.stem import FeatureProjection, PositionalConvolution, Stem
+from students.stem import ConvolutionBlock, FeatureProjection, PositionalConvolution, Stem
 from students.transformer import Layer, Masks
 
 # Samples: padded batches are this or a multiple long. The CPU's convolutions are compiled anew for every length, which
@@ -59,7 +61,8 @@ class Transformer(nn.Module):
         """x (batch, time, width), frames (batch,) valid at the stem's rate; the states and, if asked for, the maps."""
         valid = torch.arange(x.shape[1], device=x.device) < frames[:, None]
         if not bool(valid.all()):
-            x = x * valid[..., None]  # padding must not reach valid frames through the positional convolution
+            # Padding must not reach valid frames through the positional convolution, not even as NaN.
+            x = x.masked_fill(~valid[..., None], 0.0)
         x = x + self.pos_conv_embed(x)
         if not self.dims.pre_norm:
             x = self.layer_norm(x)
@@ -136,5 +139,5 @@ def _initialise(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, Stem):
-        for block in module.conv_layers:
+        for block in cast(list[ConvolutionBlock], list(module.conv_layers)):
             nn.init.kaiming_normal_(block.conv.weight)

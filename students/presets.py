@@ -61,7 +61,7 @@ def thin_stem(width: int, scale: int = 1) -> Stem:
 _TEACHER_DROPOUT: dict[str, Any] = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "input_dropout": 0.1}
 _DROPOUT: dict[str, Any] = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "ffn_dropout": 0.1, "input_dropout": 0.05}
 # mini-hubert: every width of HuBERT Base divided by four, half the layers.
-_MINI_POSITIONS: dict[str, int] = {"pos_kernel": 32, "pos_groups": 4}
+_MINI_POSITIONS: dict[str, Any] = {"pos_kernel": 32, "pos_groups": 4}
 
 
 def _base(**changes: Any) -> Dims:
@@ -174,12 +174,16 @@ def starwav2vec2() -> Preset:
 def _masked(name: str, width: int, ffn: int, reuse: bool) -> Preset:
     """A student of masking distillation: a head on every layer, whose predictions are its features."""
     heads: dict[str, Any] = {"mask_vector": True}
-    paper = {
+    paper: dict[str, Any] = {
         "predicted": tuple(range(1, 13)),
         "prediction_width": 768,
         "reuse": tuple(range(2, 13, 2)) if reuse else (),
     }
-    mini = {"predicted": tuple(range(1, 7)), "prediction_width": 192, "reuse": (2, 4, 6) if reuse else ()}
+    mini: dict[str, Any] = {
+        "predicted": tuple(range(1, 7)),
+        "prediction_width": 192,
+        "reuse": (2, 4, 6) if reuse else (),
+    }
     return Preset(
         name,
         Dims(thin_stem(width), width, 12, 12, ffn, **paper, **heads, **_DROPOUT),
@@ -206,7 +210,7 @@ def armhubert_s() -> Preset:
 
 def distilhubert() -> Preset:
     """DistilHuBERT (arXiv 2110.01900): two layers and the stem of its teacher. Mini: one layer, as the depth halves."""
-    dropout = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "ffn_dropout": 0.1}
+    dropout: dict[str, Any] = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "ffn_dropout": 0.1}
     return Preset(
         "distilhubert",
         Dims(wide_stem(512), 768, 2, 12, 3072, projection=True, projection_norm=False, **dropout),

@@ -45,7 +45,7 @@ class Attention(nn.Module):
             attention = self._reused(masks)
         else:
             q, k = self._split(self.q_proj(x)), self._split(self.k_proj(x))
-            bias = self.bias(x, masks)
+            bias = self._bias(x, masks)
             if not (masks.wanted or self.reused):
                 dropout = self.dropout if self.training else 0.0
                 mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
@@ -57,7 +57,7 @@ class Attention(nn.Module):
         dropped = attention if self.reuses else F.dropout(attention, self.dropout, self.training)
         return self.out_proj((dropped @ v).transpose(1, 2).flatten(2))
 
-    def bias(self, x: Tensor, masks: Masks) -> Tensor | None:
+    def _bias(self, x: Tensor, masks: Masks) -> Tensor | None:
         """What is added to the scores, or where they count; (batch, heads or 1, time or 1, time)."""
         return masks.keep
 
@@ -81,7 +81,7 @@ class GatedAttention(Attention):
         self.gru_rel_pos_const = nn.Parameter(torch.ones(1, sizes.heads, 1, 1))
         self.rel_attn_embed = nn.Embedding(BUCKETS, sizes.heads) if first else None
 
-    def bias(self, x: Tensor, masks: Masks) -> Tensor | None:
+    def _bias(self, x: Tensor, masks: Masks) -> Tensor | None:
         if self.rel_attn_embed is not None:
             masks.position_bias = self.rel_attn_embed(_position_buckets(x.shape[1], x.device)).permute(2, 0, 1)
         assert masks.position_bias is not None

@@ -18,7 +18,7 @@ def harness(*arguments):
     ("arguments", "line"),
     [
         (("run", "--student", "starhubrt"), "unknown student 'starhubrt': did you mean starhubert?"),
-        (("run", "--student", "starhubert", "--tasks", "asq"), "unknown task 'asq': did you mean asv or asr?"),
+        (("run", "--student", "starhubert", "--tasks", "asq"), "unknown task 'asq': did you mean asr or asv?"),
         (
             ("run", "--student", "starhubert", "--tasks", ","),
             "no task given: expected some of pr, asr, ks, qbe, sid, asv, sd, ic, sf, er",
@@ -27,7 +27,7 @@ def harness(*arguments):
         (("run", "--student", "starhubert", "--teacher", "hubertt"), "unknown teacher 'hubertt'"),
         (("run", "--student", "starhubert", "--seed", "-1"), "seed -1 is out of range"),
         (("report", "no-such-run"), "no run in no-such-run: expected a folder that `harness run --out` has written"),
-        (("count", "hubrt"), "unknown network 'hubrt': did you mean hubert or starhubert?"),
+        (("count", "hubrt"), "unknown network 'hubrt': did you mean hubert_base or hubert_large?"),
     ],
 )
 def test_bad_usage_gets_one_line_and_exit_code_2(arguments, line):
@@ -59,8 +59,16 @@ def test_dry_run_prints_the_plan_and_does_nothing(tmp_path):
 
 def test_lists():
     assert harness("list", "tasks").stdout.split() == list(TASKS)
-    assert json.loads(harness("list", "students", "--json").stdout) == ["starhubert"]
-    assert harness("list", "networks").stdout.split() == ["starhubert", "hubert"]
+    students = """
+        starhubert starhubert-l starhubert-s starhubert-xs starwavlm starwav2vec2 maskhubert armhubert armhubert-s
+        distilhubert fithubert
+    """.split()
+    teachers = """
+        hubert_base hubert_large wav2vec2_base wav2vec2_large wavlm_base wavlm_base_plus wavlm_large
+    """.split()
+    assert json.loads(harness("list", "students", "--json").stdout) == students
+    networks = harness("list", "networks").stdout.split()
+    assert networks == [*students, *teachers, "lighthubert_small", "lighthubert_base"]
 
 
 def test_the_names_offered_are_the_objectives_there_are():

@@ -2,7 +2,32 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from students.dims import Dims
+from students.encoder import SpeechEncoder
+
 LENGTHS = [8_000, 5_123, 8_000, 1_600]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def random_encoder():
+    def make(dims: Dims) -> SpeechEncoder:
+        """An encoder in eval mode whose every parameter, biases and norms too, is away from its initial value."""
+        encoder = SpeechEncoder(dims).eval()
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+        return encoder
+
+    return make
 
 
 @pytest.fixture

@@ -6,18 +6,22 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from students.checkpoints import FILE_NAME, CheckpointError, load_checkpoint, save_checkpoint, weights_hash
+from students.presets import STUDENTS
 from students.upstreams import MINI_TEACHER, mini_teacher, untrained
 
 
 @pytest.fixture
 def saved(tmp_path):
     network = untrained("starhubert", "mini", 0).network
-    return network, save_checkpoint(tmp_path, network, "starhubert", False, {"why": "test"}), tmp_path
+    return network, save_checkpoint(tmp_path, network, "starhubert", "layers", {"why": "test"}), tmp_path
 
 
-def test_a_checkpoint_comes_back_as_it_was(saved):
-    network, info, folder = saved
-    loaded, read = load_checkpoint(folder)
+@pytest.mark.parametrize("student", STUDENTS)
+def test_a_checkpoint_comes_back_as_it_was(student, tmp_path):
+    preset, network = STUDENTS[student](), untrained(student, "mini", 0).network
+    info = save_checkpoint(tmp_path, network, student, preset.exposes, {"why": "test"})
+    loaded, read = load_checkpoint(tmp_path)
+    assert (read.name, read.dims, read.exposes) == (student, preset.mini, preset.exposes)
     assert read == info and read.history == {"why": "test"} and weights_hash(loaded) == info.sha256
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
     assert not loaded.training
@@ -46,7 +50,7 @@ def test_a_changed_weight_is_found_by_the_hash(saved):
 
 def test_another_format_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / FILE_NAME)
-    with pytest.raises(CheckpointError, match="has format none, expected star-harness-1"):
+    with pytest.raises(CheckpointError, match="has format none, expected star-harness-2"):
         load_checkpoint(tmp_path)
 
 

@@ -1,49 +1,46 @@
-"""The encoder against torchaudio's and Hugging Face's with the same weights, and the properties it promises."""
+"""The encoder against Hugging Face's and torchaudio's modules with the same weights."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
+from torchaudio.models import wav2vec2_model, wavlm_model
+from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
 from students.dims import Dims
 from students.encoder import SpeechEncoder
-from students.presets import hubert_base, starhubert, thin_stem, wide_stem
+from students.presets import hubert_base, starhubert, wide_stem
+from students.transformer import _position_buckets
 
-SIZES = {"hubert": hubert_base().mini, "starhubert": starhubert().mini}
-# Frames of the 32 profiling utterances (model-zoo.md 1).
-PROFILING_FRAMES = """
-    20560 64 34560 107 38480 120 42560 132 45600 142 48720 152 52000 162 55120 172
-    59120 184 62720 195 66400 207 71200 222 75200 234 78640 245 82800 258 87520 273
-    92720 289 98560 307 104400 326 111120 347 118480 370 125040 390 132720 414 142640 445
-    154000 481 166720 520 180880 565 197920 618 217920 680 239280 747 268160 837 326000 1018
-"""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(params=list(SIZES))
-def dims(request) -> Dims:
-    return SIZES[request.param]
+POST = Dims(wide_stem(16), 32, 3, 4, 48, 16, 4, projection=True)
+PRE = replace(POST, stem_norm="layer", pre_norm=True)
+HUBERT, WAV2VEC2 = (HubertModel, HubertConfig), (Wav2Vec2Model, Wav2Vec2Config)
+WAVLM = (WavLMModel, WavLMConfig)
+# By name: Hugging Face's classes and the sizes.
+VARIANTS = {
+    "mini-hubert": (HUBERT, replace(hubert_base().dims("mini"), mask_vector=False)),
+    "starhubert": (HUBERT, starhubert().dims("mini")),
+    "hubert": (HUBERT, POST),
+    "hubert-large": (HUBERT, PRE),
+    "distilhubert": (HUBERT, replace(POST, projection_norm=False)),
+    "lighthubert": (HUBERT, replace(POST, stem_norm="layer")),
+    "wav2vec2": (WAV2VEC2, POST),
+    "wav2vec2-large": (WAV2VEC2, replace(PRE, stem_bias=True)),
+    "wavlm": (WAVLM, replace(POST, gated_position=True)),
+    "wavlm-large": (WAVLM, replace(PRE, gated_position=True)),
+}
+SAMPLES = (400, 5000, 40_000)  # one frame, 15 and 124, more than WavLM tells apart one by one
 
 
-def random_encoder(dims: Dims) -> SpeechEncoder:
-    """An encoder in eval mode whose every parameter, biases and norms too, is away from its initial value."""
-    encoder = SpeechEncoder(dims).eval()
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
-    return encoder
+@pytest.fixture(params=list(VARIANTS))
+def variant(request):
+    return VARIANTS[request.param]
 
 
-def weights_with_projection(encoder: SpeechEncoder) -> dict[str, Tensor]:
+def reference_weights(encoder: SpeechEncoder) -> dict[str, Tensor]:
     """The encoder's weights; an identity stands in for a projection that it lacks and the references always have."""
     weights = encoder.state_dict()
     if not encoder.dims.projection:
@@ -52,42 +49,10 @@ def weights_with_projection(encoder: SpeechEncoder) -> dict[str, Tensor]:
     return weights
 
 
-def torchaudio_twin(encoder: SpeechEncoder) -> nn.Module:
-    from torchaudio.models import wav2vec2_model
-
-    dims = encoder.dims
-    twin = wav2vec2_model(
-        extractor_mode="group_norm",
-        extractor_conv_layer_config=list(dims.stem),
-        extractor_conv_bias=False,
-        encoder_embed_dim=dims.width,
-        encoder_projection_dropout=0.0,
-        encoder_pos_conv_kernel=dims.pos_kernel,
-        encoder_pos_conv_groups=dims.pos_groups,
-        encoder_num_layers=dims.layers,
-        encoder_num_heads=dims.heads,
-        encoder_attention_dropout=0.0,
-        encoder_ff_interm_features=dims.ffn,
-        encoder_ff_interm_dropout=0.0,
-        encoder_dropout=0.0,
-        encoder_layer_norm_first=False,
-        encoder_layer_drop=0.0,
-        aux_num_out=None,
-    )
-    renamed = {}
-    for name, value in weights_with_projection(encoder).items():
-        name = re.sub(r"^encoder\.", "encoder.transformer.", name)
-        renamed[re.sub(r"^feature_projection\.", "encoder.feature_projection.", name)] = value
-    twin.load_state_dict(renamed)
-    return twin.eval()
-
-
-def hugging_face_twin(encoder: SpeechEncoder) -> nn.Module:
-    from transformers import HubertConfig, HubertModel
-
-    dims = encoder.dims
+def hugging_face_twin(classes, dims: Dims, weights: dict[str, Tensor]) -> nn.Module:
+    model_class, config_class = classes
     channels, kernels, strides = zip(*dims.stem, strict=True)
-    config = HubertConfig(
+    config = config_class(
         hidden_size=dims.width,
         num_hidden_layers=dims.layers,
         num_attention_heads=dims.heads,
@@ -95,121 +60,169 @@ def hugging_face_twin(encoder: SpeechEncoder) -> nn.Module:
         conv_dim=channels,
         conv_kernel=kernels,
         conv_stride=strides,
-        conv_bias=False,
+        conv_bias=dims.stem_bias,
         num_feat_extract_layers=len(channels),
         num_conv_pos_embeddings=dims.pos_kernel,
         num_conv_pos_embedding_groups=dims.pos_groups,
-        feat_extract_norm="group",
-        do_stable_layer_norm=False,
+        feat_extract_norm=dims.stem_norm,
+        feat_proj_layer_norm=dims.projection_norm,
+        do_stable_layer_norm=dims.pre_norm,
+        mask_time_prob=0.05 if dims.mask_vector else 0.0,
+        attn_implementation="eager",
     )
-    twin = HubertModel(config)
-    missing, unexpected = twin.load_state_dict(weights_with_projection(encoder), strict=False)
-    assert (missing, unexpected) == (["masked_spec_embed"], [])
+    twin = model_class(config)
+    twin.load_state_dict(weights)
+    return twin.eval()
+
+
+def torchaudio_twin(encoder: SpeechEncoder) -> nn.Module:
+    dims = encoder.dims
+    settings = {
+        "extractor_mode": f"{dims.stem_norm}_norm",
+        "extractor_conv_layer_config": list(dims.stem),
+        "extractor_conv_bias": dims.stem_bias,
+        "encoder_embed_dim": dims.width,
+        "encoder_projection_dropout": 0.0,
+        "encoder_pos_conv_kernel": dims.pos_kernel,
+        "encoder_pos_conv_groups": dims.pos_groups,
+        "encoder_num_layers": dims.layers,
+        "encoder_num_heads": dims.heads,
+        "encoder_attention_dropout": 0.0,
+        "encoder_ff_interm_features": dims.ffn,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.0,
+        "encoder_layer_norm_first": dims.pre_norm,
+        "encoder_layer_drop": 0.0,
+        "aux_num_out": None,
+    }
+    gated = {"encoder_num_buckets": 320, "encoder_max_distance": 800}
+    twin = wavlm_model(**settings, **gated) if dims.gated_position else wav2vec2_model(**settings)
+    renamed = {}
+    for name, value in reference_weights(encoder).items():
+        name = re.sub(r"^encoder\.", "encoder.transformer.", name)
+        renamed[re.sub(r"^feature_projection\.", "encoder.feature_projection.", name)] = value
+    for name in [name for name in renamed if dims.gated_position and ".attention.q_proj." in name]:
+        parts = [renamed.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
+        renamed[name.replace(".q_proj.", ".attention.in_proj_")] = torch.cat(parts)
+        out = name.replace(".q_proj.", ".out_proj.")
+        renamed[out.replace(".out_proj.", ".attention.out_proj.")] = renamed.pop(out)
+    twin.load_state_dict(renamed)
     return twin.eval()
 
 
 @torch.no_grad()
-def states_of(encoder: SpeechEncoder, waves: Tensor, lengths: list[int] | None = None) -> tuple[list[Tensor], Tensor]:
-    return encoder(waves, torch.tensor(lengths or [waves.shape[1]] * len(waves)))
+def encoded(encoder: SpeechEncoder, wave: Tensor, **options):
+    return encoder(wave, torch.tensor([wave.shape[1]] * len(wave)), **options)
 
 
-def test_layer_outputs_equal_torchaudio(dims):
+def assert_close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_states_and_maps_equal_hugging_face(variant, random_encoder):
+    classes, dims = variant
+    encoder = random_encoder(dims)
+    twin = hugging_face_twin(classes, dims, reference_weights(encoder))
+    for samples in SAMPLES:
+        wave = torch.randn(2, samples)
+        with torch.no_grad():
+            expected = twin(wave, output_hidden_states=True, output_attentions=True)
+        found = encoded(encoder, wave, with_maps=True)
+        assert_close(found.states[:-1], list(expected.hidden_states[:-1]))
+        assert_close(found.states[-1], expected.last_hidden_state)
+        maps = found.maps
+        if classes == WAVLM:  # theirs are averaged over heads
+            maps = [attention.mean(1, keepdim=True).expand_as(attention) for attention in maps]
+        assert_close(maps, list(expected.attentions))
+
+
+# torchaudio always has the LayerNorm before the projection.
+@pytest.mark.parametrize("name", [name for name, (_, dims) in VARIANTS.items() if dims.projection_norm])
+def test_layer_outputs_equal_torchaudio(name, random_encoder):
+    _, dims = VARIANTS[name]
     encoder = random_encoder(dims)
     twin = torchaudio_twin(encoder)
-    for samples in (400, 5000, 16000):
+    for samples in SAMPLES:
         wave = torch.randn(1, samples)
         with torch.no_grad():
             expected, _ = twin.extract_features(wave)
-        states, _ = states_of(encoder, wave)
+            last, _ = twin(wave)
+        states = encoded(encoder, wave).states
         assert len(expected) == dims.layers
-        torch.testing.assert_close(states[1:], expected, rtol=0, atol=1e-5)
+        assert_close(states[1:-1], expected[:-1])
+        assert_close(states[-1], last)
 
 
-@pytest.mark.slow
-def test_all_states_equal_hugging_face(dims):
+def test_last_state_of_a_pre_norm_network_is_normalised(random_encoder):
+    encoder = random_encoder(PRE)
+    norm = encoder.encoder.layer_norm
+    last = (encoded(encoder, torch.randn(1, 5000)).states[-1] - norm.bias) / norm.weight
+    assert_close(last.mean(-1), torch.zeros(1, 15))
+    torch.testing.assert_close(last.var(-1, correction=0), torch.ones(1, 15), rtol=0, atol=1e-3)
+
+
+def test_maps_asked_for_change_nothing(variant, random_encoder):
+    encoder = random_encoder(variant[1]).double()
+    wave = torch.randn(2, 9000, dtype=torch.float64)
+    fused, spelled = encoded(encoder, wave), encoded(encoder, wave, with_maps=True)
+    assert not fused.maps and len(spelled.maps) == encoder.dims.layers
+    for one, other in zip(fused.states, spelled.states, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_projected_features_equal_hugging_face(variant, random_encoder):
+    classes, dims = variant
     encoder = random_encoder(dims)
-    twin = hugging_face_twin(encoder)
-    for samples in (400, 5000, 16000):
-        wave = torch.randn(1, samples)
-        with torch.no_grad():
-            expected = twin(wave, output_hidden_states=True).hidden_states
-        states, _ = states_of(encoder, wave)
-        torch.testing.assert_close(states, list(expected), rtol=0, atol=1e-5)
+    twin = hugging_face_twin(classes, dims, reference_weights(encoder))
+    wave = torch.randn(2, 5000)
+    with torch.no_grad():
+        expected = twin.feature_projection(twin.feature_extractor(wave).transpose(1, 2))
+    assert_close(encoded(encoder, wave).projected, expected[0] if isinstance(expected, tuple) else expected)
 
 
-def test_padded_batch_equals_each_utterance_alone(dims):
-    encoder = random_encoder(dims).double()
-    lengths = [9000, 16000, 401, 5000]
-    waves = torch.zeros(4, 17000, dtype=torch.float64)
-    for wave, samples in zip(waves, lengths, strict=True):
-        wave[:samples] = torch.randn(samples, dtype=torch.float64)
-    states, frames = states_of(encoder, waves, lengths)
-    assert frames.tolist() == [dims.frames(samples) for samples in lengths]
-    assert all(state.shape == (4, dims.frames(16000), dims.width) for state in states)
-    for index, samples in enumerate(lengths):
-        alone, _ = states_of(encoder, waves[index : index + 1, :samples])
-        for together, expected in zip(states, alone, strict=True):
-            error = (together[index, : frames[index]] - expected[0]).norm() / expected.norm()
-            assert error < 1e-12
-
-
-@pytest.mark.parametrize("lengths", [[5000, 9000], [5000, 5000]], ids=["different", "equal"])
-def test_samples_past_an_utterance_do_not_matter(dims, lengths):
+@pytest.mark.parametrize(("classes", "dims"), [(HUBERT, POST), (WAV2VEC2, PRE)], ids=["post-norm", "pre-norm"])
+def test_mask_vector_stands_in_for_the_masked_frames(classes, dims, random_encoder):
+    dims = replace(dims, mask_vector=True)
     encoder = random_encoder(dims)
-    quiet = torch.zeros(2, 9000)
-    loud = torch.full((2, 9000), torch.nan)
-    for index, samples in enumerate(lengths):
-        quiet[index, :samples] = loud[index, :samples] = torch.randn(samples)
-    expected, _ = states_of(encoder, quiet, lengths)
-    states, frames = states_of(encoder, loud, lengths)
-    for state, reference in zip(states, expected, strict=True):
-        for index, count in enumerate(frames.tolist()):
-            assert torch.equal(state[index, :count], reference[index, :count])
+    twin = hugging_face_twin(classes, dims, reference_weights(encoder))
+    wave, masked = torch.randn(2, 9000), torch.rand(2, 27) < 0.4
+    with torch.no_grad():
+        expected = twin(wave, mask_time_indices=masked, output_hidden_states=True)
+    found = encoded(encoder, wave, masked=masked)
+    assert_close([*found.states[:-1], found.states[-1]], [*expected.hidden_states[:-1], expected.last_hidden_state])
+    plain = encoded(encoder, wave)
+    assert torch.equal(found.projected, plain.projected)
+    assert not torch.allclose(found.states[0], plain.states[0])
 
 
-def test_gradients_of_padding_are_zero():
-    encoder = random_encoder(SIZES["starhubert"])
-    waves = torch.randn(2, 9000, requires_grad=True)
-    states, frames = encoder(waves, torch.tensor([5000, 9000]))
-    sum(state[0, : frames[0]].square().sum() for state in states).backward()
-    assert waves.grad[0, :5000].abs().max() > 0
-    assert not waves.grad[0, 5000:].any() and not waves.grad[1].any()
+def test_a_mask_without_a_mask_vector_is_refused(random_encoder):
+    with pytest.raises(ValueError, match=r"no mask vector: expected one with Dims\.mask_vector"):
+        encoded(random_encoder(POST), torch.randn(1, 9000), masked=torch.zeros(1, 27, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("dims", [hubert_base().paper, starhubert().paper], ids=["hubert", "starhubert"])
-def test_frames_follow_the_closed_form(dims):
-    for samples in range(0, 3000):
-        assert dims.frames(samples) == max((samples - 80) // 320, 0)
-    table = [int(word) for word in PROFILING_FRAMES.split()]
-    assert len(table) == 64
-    for samples, frames in zip(table[::2], table[1::2], strict=True):
-        assert dims.frames(samples) == frames
+@pytest.mark.parametrize("heads_kept", [(2, 0, 4), (1, 3, 0)])
+def test_pruned_layers_equal_full_layers_whose_pruned_units_are_zero(heads_kept, random_encoder):
+    ffn_kept = (48, 20, 0)
+    pruned = replace(POST, sizes=tuple(zip(heads_kept, ffn_kept, strict=True)), stem_scale=True)
+    encoder = random_encoder(pruned)
+    weights = encoder.state_dict()
+    scale = weights.pop("feature_extractor.scale")
+    full = {key: torch.zeros_like(value) for key, value in SpeechEncoder(POST).state_dict().items()}
+    for key, value in weights.items():
+        full[key][tuple(slice(size) for size in value.shape)] = value
+    twin = hugging_face_twin(HUBERT, POST, full)
+    twin.feature_extractor.register_forward_hook(lambda module, inputs, output: output * scale[:, None])
+    wave = torch.randn(2, 9000)
+    with torch.no_grad():
+        expected = twin(wave, output_hidden_states=True)
+    found = encoded(encoder, wave, with_maps=True)
+    assert_close(found.states, list(expected.hidden_states))
+    assert [attention.shape[1] for attention in found.maps] == [heads for heads in heads_kept if heads]
 
 
-def test_frames_are_those_of_the_built_stem(dims):
-    encoder = random_encoder(dims)
-    for samples in (400, 719, 720, 721, 5000):
-        states, frames = states_of(encoder, torch.randn(1, samples))
-        assert frames.tolist() == [states[0].shape[1]] == [dims.frames(samples)]
-
-
-def test_dims_tell_all_problems_at_once():
-    with pytest.raises(ValueError) as caught:
-        Dims(((8, 10, 5),), width=30, layers=1, heads=4, ffn=8, pos_groups=16)
-    message = str(caught.value)
-    assert "width 30 is not a multiple of heads 4" in message
-    assert "width 30 is not a multiple of pos_groups 16" in message
-    assert "stem ends at 8 channels, width is 30, and no projection" in message
-    assert "stem strides multiply to other than 320" in message
-
-
-def test_dims_without_problems_pass():
-    Dims(wide_stem(8), width=16, layers=1, heads=2, ffn=8, projection=True)
-    Dims(thin_stem(16), width=16, layers=1, heads=2, ffn=8)
-
-
-@pytest.mark.parametrize(("samples", "lengths"), [(800, [800, 399]), (800, [801, 800]), (300, [300])])
-def test_lengths_without_a_frame_or_beyond_the_waveforms_are_refused(dims, samples, lengths):
-    encoder = random_encoder(dims)
-    with pytest.raises(ValueError, match=f"lengths are {min(lengths)} to {max(lengths)} samples; expected at least"):
-        encoder(torch.zeros(len(lengths), samples), torch.tensor(lengths))
+def test_position_buckets_equal_wavlms_up_to_the_farthest():
+    theirs = transformers.models.wavlm.modeling_wavlm.WavLMAttention(4, 1)
+    place = torch.arange(1000)
+    expected = theirs._relative_positions_bucket(place[None] - place[:, None])
+    assert torch.equal(_position_buckets(1000, torch.device("cpu")), expected)
+    assert expected.max() == 319

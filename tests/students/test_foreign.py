@@ -63,15 +63,6 @@ def shaken(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def saved(tmp_path):
     def save(name: str, **settings) -> tuple[nn.Module, str]:

@@ -85,7 +85,7 @@ def test_our_own_names(tmp_path):
     control = resolve("random:starhubert", 3)
     assert control.fingerprint == untrained("starhubert", "mini", 3).fingerprint
     assert resolve("random:starhubert", 3, "paper").dim == 432
-    save_checkpoint(tmp_path, control.network, "starhubert", False, {})
+    save_checkpoint(tmp_path, control.network, "starhubert", "layers", {})
     for path in (tmp_path, tmp_path / "model.safetensors"):
         student = resolve(str(path), 0)
         assert (student.kind, student.name) == ("student", "starhubert")
