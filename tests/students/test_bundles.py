@@ -5,6 +5,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchaudio
+from torch.nn import functional as F
 
 from students.bundles import TEACHER_BUNDLES
 from students.encoder import SpeechEncoder
@@ -97,13 +98,11 @@ def test_states_are_those_of_one_utterance_at_a_time(
     upstream = resolve(f"torchaudio:TINY:{tmp_path / 'weights.pt'}", 0)
 
     def reference(wave):
-        return obvious_states(module, torch.nn.functional.layer_norm(wave, wave.shape) if normalise else wave)
+        return obvious_states(module, F.layer_norm(wave, wave.shape) if normalise else wave)
 
     quiet = [1e-2 * wave for wave in waves]  # what is added to the variance is seen
     assert_each_alone(upstream, quiet, reference)
-    expected, _ = module(
-        torch.nn.functional.layer_norm(quiet[0], quiet[0].shape)[None] if normalise else quiet[0][None]
-    )
+    expected, _ = module(F.layer_norm(quiet[0], quiet[0].shape)[None] if normalise else quiet[0][None])
     found, _ = upstream(quiet[0][None], torch.tensor([len(quiet[0])]))
     torch.testing.assert_close(found[-1], expected, rtol=1e-5, atol=1e-5)
     assert upstream.parameters == sum(p.numel() for p in module.parameters())
