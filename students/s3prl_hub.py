@@ -66,8 +66,14 @@ def s3prl(name: str, checkpoint: str | None, seed: int) -> Upstream:
         states,
         module_hash(module, json.dumps({"entry": name})),
         lambda waves, lengths: _unpadded(forward, waves, lengths),
-        parameter_count(module),
+        _parameters(module),
     )
+
+
+def _parameters(module: Any) -> int:
+    """Of LightHuBERT's supernets, those of the active sub-network alone, as published (model-zoo.md 3.3)."""
+    active = getattr(getattr(module, "model", None), "calc_sampled_param_num", None)
+    return int(active()) if active else parameter_count(module)
 
 
 def _build(name: str, entries: dict[str, Callable[..., Any]], checkpoint: str | None) -> Any:

@@ -114,7 +114,7 @@ def test_every_form_of_file_gives_the_states_of_the_model(
 
 def test_defaults_are_those_of_hubert_base(tmp_path):
     torch.save({"model_cfg": {"label_rate": 50}, "task_cfg": {}, "model_weight": {}}, tmp_path / "a.pt")
-    with pytest.raises(UpstreamError, match="lacks .* and 209 more; expected the 210 weights"):  # 211 with mask_emb
+    with pytest.raises(UpstreamError, match=r"lacks .* and 209 more; expected the 210 weights"):  # 211 with mask_emb
         resolve(str(tmp_path / "a.pt"), 0)
 
 
@@ -154,7 +154,7 @@ def test_files_that_cannot_be_used_are_one_clear_line(content, message, tmp_path
 
 def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "a.pt").write_text("weights")
-    with pytest.raises(UpstreamError, match="cannot read .*a.pt: .*expected a file written by torch.save"):
+    with pytest.raises(UpstreamError, match=r"cannot read .*a.pt: .*expected a file written by torch.save"):
         resolve(str(tmp_path / "a.pt"), 0)
 
 

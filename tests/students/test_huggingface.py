@@ -226,7 +226,7 @@ def test_damaged_folders_are_named(saved, tmp_path):
     with pytest.raises(UpstreamError, match=r"misshapen .*intermediate_dense.bias \(48,\), not \(40,\) and 5 more"):
         resolve(spec, 0)
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": "wide"}))
-    with pytest.raises(UpstreamError, match="cannot use config.json"):
+    with pytest.raises(UpstreamError, match=r"cannot use config.json"):
         resolve(spec, 0)
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "whisper"}))
     with pytest.raises(UpstreamError, match="model_type 'whisper': expected hubert or wav2vec2 or wavlm"):
