@@ -14,6 +14,7 @@ from students.upstreams import UpstreamError
 Rules = tuple[tuple[str, str], ...]  # a pattern and what takes its place, applied one after the other
 
 _MASK_VECTOR = "masked_spec_embed"
+_SHOWN = 5
 _WEIGHT_NORM: Rules = (
     (r"\.weight_g$", ".parametrizations.weight.original0"),
     (r"\.weight_v$", ".parametrizations.weight.original1"),
@@ -93,7 +94,7 @@ def network_from(source: str, sizes: Mapping[str, Any], weights: Mapping[str, Te
     """An encoder in fp32 with these weights, under our names.
 
     sizes: of Dims, but for mask_vector, which the weights tell. Raises UpstreamError for sizes that do not fit
-    together, and for weights that are missing, unknown or of another shape, with the first of each.
+    together, and for weights that are missing, unknown or of another shape: five of each by name, of more the first.
     """
     try:
         dims = Dims(**sizes, mask_vector=_MASK_VECTOR in weights)
@@ -111,7 +112,11 @@ def network_from(source: str, sizes: Mapping[str, Any], weights: Mapping[str, Te
             f"{key} {found[key]}, not {wanted[key]}" for key in sorted(both) if found[key] != wanted[key]
         ],
     }
-    problems = [f"{what} {keys[0]} and {len(keys) - 1} more" for what, keys in differ.items() if keys]
+    problems = [
+        f"{what} {', '.join(keys) if len(keys) <= _SHOWN else f'{keys[0]} and {len(keys) - 1} more'}"
+        for what, keys in differ.items()
+        if keys
+    ]
     if problems:
         raise UpstreamError(
             f"{source} does not fit its settings: it {', '.join(problems)}; expected the {len(wanted)} weights of a "
