@@ -122,5 +122,5 @@ def network_from(source: str, sizes: Mapping[str, Any], weights: Mapping[str, Te
             f"{source} does not fit its settings: it {', '.join(problems)}; expected the {len(wanted)} weights of a "
             "HuBERT, wav2vec 2.0 or WavLM encoder: get the model again, or name the one that it belongs to"
         )
-    network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
+    network.load_state_dict({key: value.float().contiguous() for key, value in weights.items()}, assign=True)
     return network
