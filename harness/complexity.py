@@ -31,8 +31,8 @@ PROFILING_SAMPLES: dict[str, tuple[int, ...]] = {
 UNCOUNTED = frozenset(
     f"aten::{name}"
     for name in (
-        "_weight_norm abs add div embedding gelu group_norm layer_norm log lt mul pow sigmoid softmax sub sum "
-        "unflatten where"
+        "_weight_norm abs add div embedding gelu group_norm layer_norm log lt masked_fill mul pow sigmoid softmax sub "
+        "sum unflatten where"
     ).split()
 )
 
@@ -93,7 +93,7 @@ def parameters(dims: Dims) -> int:
     positional = dims.pos_kernel * d * d // dims.pos_groups + d + dims.pos_kernel
     reduction = dims.reduction * d * d + d if dims.reduction > 1 else 0
     layers = sum(_layer_parameters(dims, dims.layer(number)) for number in range(1, dims.layers + 1))
-    buckets = 320 * dims.layer(1).heads if dims.gated_position else 0
+    buckets = 320 * dims.heads if dims.gated_position else 0
     head = reduction + d * dims.prediction_width + (dims.prediction_width if dims.prediction_bias else 0)
     mask = d if dims.mask_vector else 0
     return stem + projection + positional + 2 * d + reduction + layers + buckets + len(dims.predicted) * head + mask
@@ -102,7 +102,7 @@ def parameters(dims: Dims) -> int:
 def _layer_parameters(dims: Dims, layer: LayerDims) -> int:
     d, a, f = dims.width, layer.attention, layer.ffn
     attention = (4 * d * a + 3 * a + d) - (2 * (d * a + a) if layer.reuses else 0) if a else 0
-    gate = 8 * layer.head_width + 8 + layer.heads if a and dims.gated_position else 0
+    gate = 8 * layer.head_width + 8 + dims.heads if a and dims.gated_position else 0
     return attention + gate + (2 * d * f + f + d if f else 0) + 4 * d
 
 

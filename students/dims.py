@@ -12,12 +12,14 @@ Stem = tuple[tuple[int, int, int], ...]
 @dataclass(frozen=True)
 class LayerDims:
     """The sizes of one transformer layer; no heads or no FFN means that the layer lacks that half. reuses: whether it
-    takes the previous layer's attention map instead of its own."""
+    takes the previous layer's attention map instead of its own. kept: numbers (from 0) of the heads that pruning left,
+    empty where it left all."""
 
     heads: int
     head_width: int
     ffn: int
     reuses: bool
+    kept: tuple[int, ...] = ()
 
     @property
     def attention(self) -> int:
@@ -38,7 +40,8 @@ class Dims:
     gated_position: WavLM's gated relative position bias. reuse: layers (from 1) that take the previous attention map;
     softmax_twice: whether that map goes through softmax again, as in ARMHuBERT's released code.
     reduction: frames that one strided convolution joins before the first layer.
-    sizes: (heads, FFN) of each layer where pruning left them unequal; head_width: of one head, width / heads if 0.
+    sizes: (heads, FFN) of each layer where pruning left them unequal; head_width: of one head, width / heads if 0;
+    kept_heads: which heads pruning left of each layer, needed beside gated_position alone.
     mask_vector: whether there is one in place of masked frames. predicted: layers (from 1) with a head that predicts
     the teacher's output of prediction_width; prediction_bias: whether the heads have a bias.
     Dropouts act in training only: hidden, attention, ffn, and input (on the input of the transformer).
@@ -64,6 +67,7 @@ class Dims:
     reduction: int = 1
     sizes: tuple[tuple[int, int], ...] = ()
     head_width: int = 0
+    kept_heads: tuple[tuple[int, ...], ...] = ()
     mask_vector: bool = False
     predicted: tuple[int, ...] = ()
     prediction_width: int = 0
@@ -96,6 +100,9 @@ class Dims:
             yield f"stem_norm is {self.stem_norm!r}, expected group or layer"
         if self.sizes and len(self.sizes) != self.layers:
             yield f"sizes has {len(self.sizes)} entries for {self.layers} layers"
+        kept = [len({head for head in layer if head in range(self.heads)}) for layer in self.kept_heads]
+        if (kept or (self.sizes and self.gated_position)) and kept != [heads for heads, _ in self.sizes]:
+            yield f"kept_heads {self.kept_heads} does not name the heads of sizes {self.sizes}"
         wrong = [layer for layer in (*self.reuse, *self.predicted) if not 1 <= layer <= self.layers]
         if wrong or 1 in self.reuse:
             yield f"reuse {self.reuse} and predicted {self.predicted} must name layers 1 to {self.layers}, reuse not 1"
@@ -110,7 +117,8 @@ class Dims:
     def layer(self, number: int) -> LayerDims:
         """The sizes of one layer, counted from 1."""
         heads, ffn = self.sizes[number - 1] if self.sizes else (self.heads, self.ffn)
-        return LayerDims(heads, self.head_width or self.width // self.heads, ffn, number in self.reuse)
+        kept = self.kept_heads[number - 1] if self.kept_heads else ()
+        return LayerDims(heads, self.head_width or self.width // self.heads, ffn, number in self.reuse, kept)
 
     def bare(self) -> "Dims":
         """The same encoder without prediction heads and mask vector: what inference of its states needs."""

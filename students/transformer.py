@@ -53,7 +53,8 @@ class Attention(nn.Module):
             attention = _map(q, k, bias)
         if masks.wanted:
             masks.maps.append(attention)
-        masks.previous = attention
+        if not self.reuses:
+            masks.previous = attention
         dropped = attention if self.reuses else F.dropout(attention, self.dropout, self.training)
         return self.out_proj((dropped @ v).transpose(1, 2).flatten(2))
 
@@ -78,17 +79,22 @@ class GatedAttention(Attention):
     def __init__(self, dims: Dims, sizes: LayerDims, first: bool) -> None:
         super().__init__(dims, sizes, reused=False)
         self.gru_rel_pos_linear = nn.Linear(sizes.head_width, 8)
-        self.gru_rel_pos_const = nn.Parameter(torch.ones(1, sizes.heads, 1, 1))
-        self.rel_attn_embed = nn.Embedding(BUCKETS, sizes.heads) if first else None
+        self.gru_rel_pos_const = nn.Parameter(torch.ones(1, dims.heads, 1, 1))
+        self.rel_attn_embed = nn.Embedding(BUCKETS, dims.heads) if first else None
+        self.kept = list(sizes.kept)
 
     def _bias(self, x: Tensor, masks: Masks) -> Tensor | None:
         if self.rel_attn_embed is not None:
             masks.position_bias = self.rel_attn_embed(_position_buckets(x.shape[1], x.device)).permute(2, 0, 1)
         assert masks.position_bias is not None
-        gates = self.gru_rel_pos_linear(self._split(x)).unflatten(-1, (2, 4)).sum(-1).sigmoid()
+        scale, position_bias = self.gru_rel_pos_const, masks.position_bias
+        parts = x.unflatten(-1, (scale.shape[1], -1)).transpose(1, 2)  # as many as there were heads before pruning
+        if self.kept:
+            parts, scale, position_bias = parts[:, self.kept], scale[:, self.kept], position_bias[self.kept]
+        gates = self.gru_rel_pos_linear(parts).unflatten(-1, (2, 4)).sum(-1).sigmoid()
         look, damp = gates.unbind(-1)
-        gate = look[..., None] * (damp[..., None] * self.gru_rel_pos_const - 1.0) + 2.0
-        bias: Tensor = gate * masks.position_bias
+        gate = look[..., None] * (damp[..., None] * scale - 1.0) + 2.0
+        bias: Tensor = gate * position_bias
         return bias if masks.keep is None else bias.masked_fill(~masks.keep, -math.inf)
 
 

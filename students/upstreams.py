@@ -1,14 +1,16 @@
 """Upstreams: anything that turns waveforms into hidden states, frozen, behind one small contract."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from students.checkpoints import load_checkpoint, weights_hash
+from students.checkpoints import load_checkpoint, module_hash, weights_hash
 from students.dims import STRIDE, Dims
 from students.encoded import Encoded
 from students.encoder import SpeechEncoder
@@ -24,6 +26,12 @@ class UpstreamError(ValueError):
     """An upstream that cannot be had; the message says what failed, what was expected and what to type next."""
 
 
+def one_line(error: Exception) -> str:
+    """An error's text on one line, cut where it gets long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A frozen front end.
@@ -32,7 +40,8 @@ class Upstream:
     a list of (batch, frames, dim), and their lengths (batch,) in frames. No gradient flows. kind is "fbank",
     "teacher", "random", "student" or "upstream" (any other model); states names what each entry of the list is;
     fingerprint identifies the weights; parameters is their number, 0 for a front end that has none; network is None
-    for all that is not built of our own blocks.
+    for all that is not built of our own blocks. normalisation: what is added to the variance of an utterance before it
+    is brought to zero mean and unit variance for the network, None where the network takes it as it is.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Upstream:
     compute: Callable[[Tensor, Tensor], States]
     parameters: int = 0
     network: SpeechEncoder | None = None
+    normalisation: float | None = None
 
     def __call__(self, waves: Tensor, lengths: Tensor) -> States:
         with torch.no_grad():
@@ -52,11 +62,16 @@ class Upstream:
     def encode(self, waves: Tensor, lengths: Tensor, with_maps: bool = False, masked: Tensor | None = None) -> Encoded:
         """All that the network says of a batch, without gradients; see students.encoder.SpeechEncoder.
 
-        Raises UpstreamError for an upstream that is not built of our own blocks.
+        Waveforms are normalised as the network expects them. Raises UpstreamError for an upstream that is not built of
+        our own blocks.
         """
         if self.network is None:
-            raise UpstreamError(f"{self.name} shows its hidden states alone: expected a teacher whose network is known")
+            raise UpstreamError(
+                f"{self.name} shows its hidden states alone: expected a teacher whose network is known; type "
+                "mini-hubert, hubert_base, hf:FOLDER, torchaudio:BUNDLE or a file"
+            )
         with torch.no_grad():
+            waves = normalised(waves, lengths, self.normalisation)
             encoded: Encoded = self.network(waves, lengths, with_maps, masked)
         return encoded
 
@@ -66,27 +81,43 @@ class Upstream:
         return None if self.network is None else self.network.dims
 
 
-def from_network(name: str, kind: str, network: SpeechEncoder, exposes: Exposes) -> Upstream:
-    """An encoder as an upstream, put into eval mode; exposes: which of its insides."""
+def from_network(
+    name: str, kind: str, network: SpeechEncoder, exposes: Exposes, normalisation: float | None = None
+) -> Upstream:
+    """An encoder as an upstream, put into eval mode; exposes: which of its insides; normalisation: see Upstream."""
     network.eval().requires_grad_(False)
-    show, names = _exposed(network.dims, exposes)
+    dims = network.dims
+    show, names = _exposed(dims, exposes)
 
     def compute(waves: Tensor, lengths: Tensor) -> States:
-        encoded = network(waves, lengths)
-        frames = encoded.frames * (network.dims.reduction if "prediction" in exposes else 1)
+        encoded = network(normalised(waves, lengths, normalisation), lengths)
+        frames = encoded.frames * (dims.reduction if "prediction" in exposes else 1)
         return show(encoded), frames
 
-    dims = network.dims
-    width, stride = (
-        (dims.prediction_width, STRIDE) if "prediction" in exposes else (dims.width, STRIDE * dims.reduction)
-    )
+    predicts = "prediction" in exposes
+    width, stride = (dims.prediction_width, STRIDE) if predicts else (dims.width, STRIDE * dims.reduction)
+    fingerprint = weights_hash(network)
+    if normalisation is not None:
+        fingerprint = module_hash(network, json.dumps([asdict(dims), normalisation]))
     parameters = parameter_count(network)
-    return Upstream(name, kind, width, stride, names, weights_hash(network), compute, parameters, network)
+    return Upstream(name, kind, width, stride, names, fingerprint, compute, parameters, network, normalisation)
+
+
+def normalised(waves: Tensor, lengths: Tensor, normalisation: float | None) -> Tensor:
+    """Waveforms (batch, samples) with each row's valid samples at zero mean and unit variance, or as they are; see
+    Upstream."""
+    if normalisation is None:
+        return waves
+    brought = torch.zeros_like(waves)
+    for row, size in enumerate(lengths.tolist()):
+        wave = waves[row, :size]
+        brought[row, :size] = F.layer_norm(wave, wave.shape, eps=normalisation)
+    return brought
 
 
 def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]:
     """How to get at what an encoder shows, and what each part of it is."""
-    states = state_names(dims.layers)
+    states = _state_names(dims)
     heads = tuple(f"prediction of layer {layer}" for layer in dims.predicted)
     forms: dict[Exposes, tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]] = {
         "states": (lambda encoded: encoded.states, states),
@@ -98,9 +129,10 @@ def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Ten
     return forms[exposes]
 
 
-def state_names(layers: int) -> tuple[str, ...]:
-    """What the states of a transformer of so many layers are (superb-protocol 1.1)."""
-    return (INPUT_OF_LAYERS, *(f"output of layer {i + 1}" for i in range(layers)))
+def _state_names(dims: Dims) -> tuple[str, ...]:
+    """What the states of an encoder are (superb-protocol 1.1)."""
+    *rest, last = (f"output of layer {i + 1}" for i in range(dims.layers))
+    return (INPUT_OF_LAYERS, *rest, f"{last}, after the final LayerNorm" if dims.pre_norm else last)
 
 
 def parameter_count(module: nn.Module) -> int:

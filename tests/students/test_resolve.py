@@ -51,9 +51,14 @@ def hub(monkeypatch):
         "broken": broken,
         "unreachable": unreachable,
     }
+    family = {
+        "pretrained": lambda ckpt=None: Entry(states=0),  # passes over the checkpoint, as s3prl's own do
+        "family_local": lambda ckpt: Entry(ckpt, dims=(3,)),
+        "family_url": lambda ckpt: Entry(ckpt, dims=(3, 3, 3)),
+    }
     module = ModuleType("s3prl.hub")
-    for name, entry in entries.items():
-        entry.__module__ = "s3prl.upstream.some.hubconf"
+    for name, entry in (entries | family).items():
+        entry.__module__ = f"s3prl.upstream.{'family' if name in family else 'some'}.hubconf"
         setattr(module, name, entry)
     module.os = sys  # hub.py's star imports bring in names that are no upstreams
     monkeypatch.setitem(sys.modules, "s3prl.hub", module)
@@ -78,6 +83,15 @@ def test_an_s3prl_entry_takes_a_checkpoint(hub, tmp_path, monkeypatch):
     assert resolve(f"s3prl:plain:{tmp_path / 'c.ckpt'}", 0).name == "s3prl:plain:c.ckpt"
 
 
+def test_an_entry_with_weights_of_its_own_leaves_a_checkpoint_to_its_family(hub, tmp_path):
+    (tmp_path / "c.ckpt").touch()
+    found = {
+        spec: len(resolve(f"s3prl:pretrained{spec}", 0).states)
+        for spec in ("", f":{tmp_path / 'c.ckpt'}", ":https://example.org/c.ckpt")
+    }
+    assert list(found.values()) == [2, 1, 3]
+
+
 def test_our_own_names(tmp_path):
     teacher = mini_teacher()
     assert resolve("mini-hubert", 0).fingerprint == teacher.fingerprint
@@ -98,12 +112,13 @@ def test_our_own_names(tmp_path):
     ("spec", "message"),
     [
         ("fbnak", r"unknown upstream 'fbnak': did you mean fbank\? expected one of fbank, mini-hubert"),
+        ("hubert_bas", r"unknown upstream 'hubert_bas': did you mean hubert_base"),
         ("torchadio:HUBERT_BASE", "unknown upstream .*: did you mean torchaudio:HUBERT_BASE"),
         ("hf:", "unknown upstream 'hf:'"),
-        ("random:starhubrt", r"unknown student 'starhubrt': did you mean starhubert\?"),
+        ("random:starhubrt", "unknown student 'starhubrt': did you mean starhubert"),
         ("hf:nowhere", "no folder nowhere: type hf:FOLDER"),
         ("torchaudio:HUBERT_BAS", "unknown torchaudio bundle 'HUBERT_BAS': did you mean HUBERT_BASE"),
-        ("torchaudio:HUBERT_BASE:absent.pt", "cannot read absent.pt: .*expected a state dict"),
+        ("torchaudio:HUBERT_BASE:absent.pt", "cannot read absent.pt: .*expected a file written by torch.save"),
         ("s3prl:plan", r"unknown s3prl upstream 'plan': did you mean plain"),
         ("s3prl:os", "unknown s3prl upstream 'os'"),
         ("s3prl:plain:absent.ckpt", "no file absent.ckpt for s3prl's plain"),
@@ -125,6 +140,14 @@ def test_an_s3prl_entry_that_cannot_compute_is_named(hub, monkeypatch):
     monkeypatch.setattr(Entry, "forward", lambda self, wavs: {})
     with pytest.raises(UpstreamError, match="'plain' gives no hidden states for a second of sound: KeyError"):
         resolve("s3prl:plain", 0)
+
+
+def test_only_networks_of_our_own_can_be_looked_into(hub):
+    waves, lengths = torch.zeros(1, 8_000), torch.tensor([8_000])
+    assert len(mini_teacher().encode(waves, lengths, with_maps=True).maps) == 6
+    for upstream in (resolve("fbank", 0), resolve("s3prl:plain", 0)):
+        with pytest.raises(UpstreamError, match=f"{upstream.name} cannot be looked into: .*type mini-hubert"):
+            upstream.encode(waves, lengths)
 
 
 def test_folders_that_cannot_be_used_are_named(tmp_path):
@@ -159,3 +182,50 @@ def test_s3prls_own_entries(waves, assert_each_alone):
     torch.manual_seed(5)
     expert = s3prl.hub.customized_upstream()
     assert_each_alone(example, waves, lambda wave: expert([wave[0]])["hidden_states"])
+
+
+def lighthubert_file(folder, name):
+    """A supernet with random weights in the layout of the released files (model-zoo.md 5.1)."""
+    from s3prl.upstream.lighthubert.lighthubert import LightHuBERT, LightHuBERTConfig
+
+    kind = (
+        {"_name": "student_hubert"}
+        if name == "stage1"
+        else {"_name": "hubert_pruner", "pruner_supernet": f"{name}.yaml"}
+    )
+    torch.manual_seed(0)
+    torch.save({"cfg": {"model": kind}, "model": LightHuBERT(LightHuBERTConfig(kind)).state_dict()}, folder / "l.pt")
+    return folder / "l.pt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "width", "parameters"),
+    [("small", 384, 26_879_744), ("base", 640, 66_897_664), ("stage1", 768, 94_377_728)],
+)
+def test_lighthubert_through_s3prl(name, width, parameters, tmp_path, waves, assert_each_alone):
+    """The active sub-networks of model-zoo.md 3.1, each utterance of a ragged batch computed alone. Stage 1 is HuBERT
+    Base with its mask vector and a layer-norm stem, without the gains of the positional convolution."""
+    from s3prl.upstream.lighthubert.hubconf import lighthubert_local
+
+    file = lighthubert_file(tmp_path, name)
+    upstream = resolve(f"s3prl:lighthubert_{name}:{file}", 0)
+    assert (upstream.dim, upstream.stride, len(upstream.states)) == (width, 320, 13)
+    assert upstream.parameters == parameters
+    theirs = lighthubert_local(ckpt=str(file)).eval()
+    assert_each_alone(upstream, waves, lambda wave: theirs([wave[0]])["hidden_states"])
+    with pytest.raises(
+        UpstreamError, match="is a LightHuBERT supernet, which s3prl runs: type s3prl:lighthubert_local"
+    ):
+        resolve(str(tmp_path / "l.pt"), 0)
+
+
+@pytest.mark.slow
+def test_lighthubert_without_a_network_is_one_clear_line(monkeypatch, tmp_path):
+    def unreachable(*args, **options):
+        raise URLError("no network")
+
+    monkeypatch.setattr("s3prl.upstream.lighthubert.hubconf._urls_to_filepaths", unreachable)
+    with pytest.raises(UpstreamError, match=r"cannot build 'lighthubert_small': URLError: .*:CHECKPOINT") as caught:
+        resolve("s3prl:lighthubert_small", 0)
+    assert len(str(caught.value).splitlines()) == 1
