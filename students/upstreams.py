@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from students.checkpoints import load_checkpoint, weights_hash
-from students.dims import STRIDE, Dims
+from students.dims import Dims
 from students.encoded import Encoded
 from students.encoder import SpeechEncoder
+from students.exposed import shown, shown_stride
 from students.presets import STUDENTS, Exposes, Size
 
 MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
@@ -69,33 +70,29 @@ class Upstream:
 def from_network(name: str, kind: str, network: SpeechEncoder, exposes: Exposes) -> Upstream:
     """An encoder as an upstream, put into eval mode; exposes: which of its insides."""
     network.eval().requires_grad_(False)
-    show, names = _exposed(network.dims, exposes)
+    dims = network.dims
 
     def compute(waves: Tensor, lengths: Tensor) -> States:
-        encoded = network(waves, lengths)
-        frames = encoded.frames * (network.dims.reduction if "prediction" in exposes else 1)
-        return show(encoded), frames
+        return shown(network(waves, lengths), dims, exposes)
 
-    dims = network.dims
-    width, stride = (
-        (dims.prediction_width, STRIDE) if "prediction" in exposes else (dims.width, STRIDE * dims.reduction)
+    width = dims.prediction_width if "prediction" in exposes else dims.width
+    names, parameters = _shown_names(dims, exposes), parameter_count(network)
+    return Upstream(
+        name, kind, width, shown_stride(dims, exposes), names, weights_hash(network), compute, parameters, network
     )
-    parameters = parameter_count(network)
-    return Upstream(name, kind, width, stride, names, weights_hash(network), compute, parameters, network)
 
 
-def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]:
-    """How to get at what an encoder shows, and what each part of it is."""
+def _shown_names(dims: Dims, exposes: Exposes) -> tuple[str, ...]:
     states = state_names(dims.layers)
     heads = tuple(f"prediction of layer {layer}" for layer in dims.predicted)
-    forms: dict[Exposes, tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]] = {
-        "states": (lambda encoded: encoded.states, states),
-        "layers": (lambda encoded: encoded.states[1:], states[1:]),
-        "projected and layers": (lambda encoded: [encoded.projected, *encoded.states[1:]], (PROJECTED, *states[1:])),
-        "predictions": (lambda encoded: list(encoded.predictions.values()), heads),
-        "last prediction": (lambda encoded: list(encoded.predictions.values())[-1:], heads[-1:]),
+    names: dict[Exposes, tuple[str, ...]] = {
+        "states": states,
+        "layers": states[1:],
+        "projected and layers": (PROJECTED, *states[1:]),
+        "predictions": heads,
+        "last prediction": heads[-1:],
     }
-    return forms[exposes]
+    return names[exposes]
 
 
 def state_names(layers: int) -> tuple[str, ...]:
