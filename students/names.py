@@ -5,6 +5,8 @@ from difflib import get_close_matches
 
 _SHOWN = 12
 
+EXPORT_FORMATS = ("hf", "s3prl", "onnx")
+
 UPSTREAM_FORMS = (
     "fbank",
     "mini-hubert",
