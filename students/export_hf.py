@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from students.checkpoints import FILE_NAME, CheckpointInfo
@@ -46,7 +46,7 @@ def write_huggingface(folder: Path, network: SpeechEncoder, info: CheckpointInfo
             f"cannot write {info.name} as a Hugging Face {model_class}, which has no {', no '.join(reasons)}: "
             "export it with --format s3prl or --format onnx"
         )
-    save_file(_weights(network), folder / FILE_NAME, {"format": "pt"})
+    (folder / FILE_NAME).write_bytes(save(_weights(network), {"format": "pt"}))  # save_file keeps it from the group
     for name, settings in (("config.json", _config(dims, model_class)), ("preprocessor_config.json", _PREPROCESSOR)):
         (folder / name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return _usage(dims, info, model_class)
