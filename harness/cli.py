@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness.commands import environment, networks, results, run
+from harness.commands import environment, exports, networks, results, run
 from harness.config import UsageError
 
 # Errors whose message is written for the user: a module that was not loaded cannot have raised its own.
@@ -18,6 +18,7 @@ EXPECTED = (
     ("tasks.audio", "AudioError"),
     ("students.checkpoints", "CheckpointError"),
     ("students.upstreams", "UpstreamError"),
+    ("students.export_folder", "ExportError"),
     ("reports.records", "RecordError"),
     ("harness.features", "TooManyBadFiles"),
     ("harness.distill", "DistillationError"),
@@ -70,5 +71,7 @@ for _command in (
     networks.list_,
     networks.pretrain,
     environment.doctor,
+    exports.export,
+    exports.features,
 ):
     main.add_command(_command)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,3 +152,17 @@ def _batches(waves: dict[str, Tensor]) -> Iterable[list[str]]:
         batch.append(name)
     if batch:
         yield batch
+
+
+def write_features(upstream: Upstream, audio: Path, out: Path) -> None:
+    """Write the states of one audio file to an NPZ file: state_00, state_01, ... (frames, dim) in fp32, names (what
+    each of them is) and stride (samples at 16 kHz per frame). Raises AudioError if the audio cannot be used."""
+    wave = torch.from_numpy(read_item(Item(audio.name, audio, "")))
+    states, _ = upstream(wave[None], torch.tensor([len(wave)]))
+    arrays: dict[str, Any] = {f"state_{index:02d}": state[0].float().numpy() for index, state in enumerate(states)}
+    arrays |= {"names": np.array(upstream.states), "stride": np.array(upstream.stride)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f"{out.name}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(out)

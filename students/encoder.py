@@ -57,10 +57,11 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(dims, number) for number in range(1, dims.layers + 1))
         self.dropout = nn.Dropout(dims.hidden_dropout)
 
-    def forward(self, x: Tensor, frames: Tensor, with_maps: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """x (batch, time, width), frames (batch,) valid at the stem's rate; the states and, if asked for, the maps."""
-        valid = torch.arange(x.shape[1], device=x.device) < frames[:, None]
-        if not bool(valid.all()):
+    def forward(self, x: Tensor, frames: Tensor | None, with_maps: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """x (batch, time, width), frames (batch,) valid at the stem's rate, None if all are; the states and, if asked
+        for, the maps."""
+        if frames is not None:
+            valid = torch.arange(x.shape[1], device=x.device) < frames[:, None]
             # Padding must not reach valid frames through the positional convolution, not even as NaN.
             x = x.masked_fill(~valid[..., None], 0.0)
         x = x + self.pos_conv_embed(x)
@@ -68,7 +69,7 @@ class Transformer(nn.Module):
             x = self.layer_norm(x)
         if self.reduction is not None:
             x = self.reduction(x)
-            frames = frames // self.dims.reduction
+            frames = None if frames is None else frames // self.dims.reduction
         states = [x]
         x = self.dropout(x)
         masks = Masks(x.shape[1], frames, with_maps)
@@ -111,14 +112,15 @@ class SpeechEncoder(nn.Module):
                 f"{waves.shape[1]} samples of the waveforms"
             )
         waves = waves[:, : max(sizes)]
-        if len(set(sizes)) > 1:
+        ragged = len(set(sizes)) > 1
+        if ragged:
             waves = F.pad(waves, (0, -max(sizes) % GRAIN))
         projected = self.feature_projection(self.feature_extractor(waves, sizes))
         frames = torch.tensor([self.dims.frames(size) for size in sizes], device=waves.device)
         x = self.input_dropout(projected)
         if masked is not None:
             x = self._mask(x, masked)
-        states, maps = self.encoder(x, frames, with_maps)
+        states, maps = self.encoder(x, frames if ragged else None, with_maps)
         step = self.dims.reduction
         frames, rate = frames // step, int(frames.max()) // step
         states = [state[:, :rate] for state in states]

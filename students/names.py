@@ -6,6 +6,8 @@ from difflib import SequenceMatcher
 _SHOWN = 12
 _NEAR, _MARGIN = 0.5, 0.05  # closeness below which a name is not near, and behind the best at which it is left out
 
+EXPORT_FORMATS = ("hf", "s3prl", "onnx")
+
 UPSTREAM_FORMS = (
     "fbank",
     "mini-hubert",

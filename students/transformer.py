@@ -17,9 +17,10 @@ class Masks:
     keep: (batch, 1, 1, time), true for valid frames, None without padding. wanted: whether the caller wants the maps.
     """
 
-    def __init__(self, time: int, frames: Tensor, wanted: bool) -> None:
-        valid = torch.arange(time, device=frames.device) < frames[:, None]
-        self.keep = None if bool(valid.all()) else valid[:, None, None]
+    def __init__(self, time: int, frames: Tensor | None, wanted: bool) -> None:
+        self.keep: Tensor | None = None
+        if frames is not None:
+            self.keep = (torch.arange(time, device=frames.device) < frames[:, None])[:, None, None]
         self.wanted = wanted
         self.maps: list[Tensor] = []
         self.previous: Tensor | None = None

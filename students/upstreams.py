@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from students.checkpoints import load_checkpoint, module_hash, weights_hash
-from students.dims import STRIDE, Dims
+from students.dims import Dims
 from students.encoded import Encoded
 from students.encoder import SpeechEncoder
+from students.exposed import shown, shown_stride
 from students.presets import STUDENTS, Exposes, Size
 
 MINI_TEACHER = Path(__file__).parent / "assets" / "mini-hubert"
@@ -87,19 +88,15 @@ def from_network(
     """An encoder as an upstream, put into eval mode; exposes: which of its insides; normalisation: see Upstream."""
     network.eval().requires_grad_(False)
     dims = network.dims
-    show, names = _exposed(dims, exposes)
 
     def compute(waves: Tensor, lengths: Tensor) -> States:
-        encoded = network(normalised(waves, lengths, normalisation), lengths)
-        frames = encoded.frames * (dims.reduction if "prediction" in exposes else 1)
-        return show(encoded), frames
+        return shown(network(normalised(waves, lengths, normalisation), lengths), dims, exposes)
 
-    predicts = "prediction" in exposes
-    width, stride = (dims.prediction_width, STRIDE) if predicts else (dims.width, STRIDE * dims.reduction)
+    width = dims.prediction_width if "prediction" in exposes else dims.width
+    stride, names, parameters = shown_stride(dims, exposes), _shown_names(dims, exposes), parameter_count(network)
     fingerprint = weights_hash(network)
     if normalisation is not None:
         fingerprint = module_hash(network, json.dumps([asdict(dims), normalisation]))
-    parameters = parameter_count(network)
     return Upstream(name, kind, width, stride, names, fingerprint, compute, parameters, network, normalisation)
 
 
@@ -115,18 +112,17 @@ def normalised(waves: Tensor, lengths: Tensor, normalisation: float | None) -> T
     return brought
 
 
-def _exposed(dims: Dims, exposes: Exposes) -> tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]:
-    """How to get at what an encoder shows, and what each part of it is."""
+def _shown_names(dims: Dims, exposes: Exposes) -> tuple[str, ...]:
     states = _state_names(dims)
     heads = tuple(f"prediction of layer {layer}" for layer in dims.predicted)
-    forms: dict[Exposes, tuple[Callable[[Encoded], list[Tensor]], tuple[str, ...]]] = {
-        "states": (lambda encoded: encoded.states, states),
-        "layers": (lambda encoded: encoded.states[1:], states[1:]),
-        "projected and layers": (lambda encoded: [encoded.projected, *encoded.states[1:]], (PROJECTED, *states[1:])),
-        "predictions": (lambda encoded: list(encoded.predictions.values()), heads),
-        "last prediction": (lambda encoded: list(encoded.predictions.values())[-1:], heads[-1:]),
+    names: dict[Exposes, tuple[str, ...]] = {
+        "states": states,
+        "layers": states[1:],
+        "projected and layers": (PROJECTED, *states[1:]),
+        "predictions": heads,
+        "last prediction": heads[-1:],
     }
-    return forms[exposes]
+    return names[exposes]
 
 
 def _state_names(dims: Dims) -> tuple[str, ...]:
