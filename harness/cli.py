@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness.commands import environment, networks, results, run
+from harness.commands import environment, gate, networks, results, run
 from harness.config import UsageError
 
 # Errors whose message is written for the user: a module that was not loaded cannot have raised its own.
@@ -70,5 +70,7 @@ for _command in (
     networks.list_,
     networks.pretrain,
     environment.doctor,
+    gate.check,
+    gate.baseline,
 ):
     main.add_command(_command)
