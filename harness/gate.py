@@ -1,6 +1,7 @@
 """The statistics of the regression gate: both runs' stored predictions, scored and resampled by the task's metric."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def _evidence(baseline: Stored, candidate: Stored) -> Evidence | Problem:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             return Problem("failed", f"the {name}'s predictions cannot be scored ({error!r}): run the task again")
         value = stored.record.value
-        if value is None or abs(score - value) > _ROUNDING:
+        if value is None or not abs(score - value) <= _ROUNDING:
             reason = f"the {name}'s predictions score {score:.4f}, its record says {value}: run the task again"
             return Problem("failed", reason)
         sides.append(rows)
@@ -123,7 +124,7 @@ def _metric(stored: Stored) -> Metric | Problem:
 
 def mean_score(metric: Metric, rows: Rows) -> float:
     """The score of all predictions of a cell, in percent: the mean over its folds."""
-    return float(np.mean([metric.score(fold) for fold in _folds(rows)]))
+    return fmean(metric.score(fold) for fold in _folds(rows))
 
 
 def mean_draws(metric: Metric, rows: Rows, seed: int) -> np.ndarray:

@@ -116,9 +116,9 @@ def find_problem(baseline: Record, candidate: Record | None) -> Problem | None:
 
 def drop(baseline: Record, candidate: Record) -> float:
     """By how many points the candidate is worse; both have a value."""
-    assert baseline.value is not None and candidate.value is not None
-    change = candidate.value - baseline.value
-    return -change if baseline.higher_is_better else change
+    ours, theirs = candidate.value, baseline.value
+    assert ours is not None and theirs is not None
+    return theirs - ours if baseline.higher_is_better else ours - theirs
 
 
 def combined(baseline: Record, candidate: Record) -> Evidence | Problem:

@@ -13,7 +13,7 @@ from reports.tables import ARROWS, MISSING, Cell, Table
 
 _COLUMNS = ("Upstream", "Task", "Seed", "Baseline", "Candidate", "Better by", "Std. error", "Verdict", "Why")
 _ALIGN = "llrrrrrll"
-VERDICTS = {0: "passed", 1: "regression", 3: "incomplete"}
+VERDICTS = {0: "passed", 1: "failed", 3: "incomplete"}
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEVEL_NOTE = (
     f"A regression is worse by more than the tolerance, with p at most {LEVEL:g} after Holm's correction over all "
