@@ -2,8 +2,8 @@
 
 A cell is one upstream on one column of the table with one seed. It is a regression if its score is worse by more than
 the tolerance of its column and the drop is significant: its one-sided p-value, after Holm's correction over all cells
-compared, is at most LEVEL. So two runs of equal models are told apart, in any cell, in at most 5 % of comparisons,
-however many cells there are. The p-value knows the noise of the test items only; the tolerance is what training may
+compared, is at most LEVEL. So equal models fail, on any cell, in at most 5 % of comparisons, however many cells there
+are. The p-value knows the noise of the test items only; the tolerance is what training may
 add, on another machine for one. Where both runs scored the same items the drop is paired item by item, and its standard
 error is that of the difference; else it is the root of the sum of the squares of both standard errors.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 from reports.records import Record, column
 
-LEVEL = 0.05
+LEVEL = 0.03  # 5 % less a margin for what a bootstrap of few items gets wrong
 # Drop in points up to which a cell passes whatever the evidence, by column; a judgement, to be set with --tolerance.
 TOLERANCES = {
     "pr": 0.5,

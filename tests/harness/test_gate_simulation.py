@@ -1,9 +1,10 @@
 """How often the gate is wrong: simulated pairs of runs on ten tasks, alike or with one task made worse.
 
 Both runs of a pair answer the same items, some of which are harder than others for both: the errors of two equal models
-share SHARED of their variance, as those of two seeds of mini-hubert do on average. A planted drop is three combined
-standard errors, the root of the sum of squares of what both scores have alone. With nothing shared no test could do
-both: 5 % false alarms and 5 % misses need a drop of 3.29 standard errors of the difference in one cell, 4.26 in eleven.
+share SHARED of their variance. Two seeds of mini-hubert's probes share 0.6 on average, the same seed on another machine
+nearly all. A planted drop is three combined standard errors, the root of the sum of squares of what both scores have
+alone. With nothing shared no test could have 5 % of both errors: that takes a drop of 3.29 standard errors of the
+difference in one cell, and of 4.26 in eleven.
 """
 
 import math
@@ -20,8 +21,8 @@ from reports.records import Record
 from tasks.diarization import frame_labels
 from tasks.registry import TASKS, load_task
 
-SHARED = 0.6
-ITEMS, ERROR = 150, 0.3
+SHARED = 0.75
+ITEMS, ERROR = 600, 0.3
 WORDS = 8
 Rows = list[dict[str, Any]]
 Pair = tuple[Rows, Rows]
@@ -199,8 +200,7 @@ def test_errors_share_what_they_are_said_to_share() -> None:
 
 
 def test_few_pairs(record: Callable[..., Record]) -> None:
-    alarms, misses = wrong_verdicts(record, pairs=5, seed=11)
-    assert alarms == 0 and misses <= 1
+    assert wrong_verdicts(record, pairs=3, seed=11) == (0, 0)
 
 
 @pytest.mark.slow

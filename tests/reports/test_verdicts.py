@@ -27,8 +27,7 @@ GOLDEN = """\
 standard error 1.50 (paired bootstrap over utterances), p = 8.4e-05 |
 | starhubert | ic acc ↑ | 0 | 12.50 | – | – | – | **missing** | gone |
 
-A regression is worse by more than the tolerance, with p at most 0.05 after Holm's correction over all cells compared: \
-equal models pass in at least 95% of comparisons.
+A regression is worse by more than the tolerance, with p at most 0.03 after Holm's correction over all cells compared.
 """
 
 
@@ -75,7 +74,7 @@ def test_headlines(outcomes: list[Outcome]) -> None:
 
 def test_json(outcomes: list[Outcome]) -> None:
     plain = json.loads(json.dumps(to_plain(outcomes), allow_nan=False))
-    assert (plain["verdict"], plain["exit_code"], plain["level"]) == ("failed", 1, 0.05)
+    assert (plain["verdict"], plain["exit_code"], plain["level"]) == ("failed", 1, 0.03)
     cell = plain["cells"][1]
     assert (cell["task"], cell["status"], cell["baseline"], cell["candidate"]) == ("ks", "regression", 90.0, 84.0)
     assert (cell["drop"], cell["stderr"], cell["tolerance"]) == (6.0, 1.5, 0.5)
