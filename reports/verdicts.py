@@ -1,30 +1,33 @@
 """The gate's outcomes as a table, JSON, JUnit XML and a Markdown summary; everything from data is escaped."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
 from reports.gate import LEVEL, Outcome, exit_code
+from reports.layout import ARROWS, MISSING, Cell, Column, Section, Table, fixed, plain
 from reports.render import markdown
-from reports.tables import ARROWS, MISSING, Cell, Table
 
-_COLUMNS = ("Upstream", "Task", "Seed", "Baseline", "Candidate", "Better by", "Std. error", "Verdict", "Why")
-_ALIGN = "llrrrrrll"
 VERDICTS = {0: "passed", 1: "failed", 3: "incomplete"}
-_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_LEVEL_NOTE = (
-    f"A regression is worse by more than the tolerance, with p at most {LEVEL:g} after Holm's correction over all "
-    f"cells compared."
+_COLUMNS = (
+    Column("Upstream", align="l"),
+    Column("Task", align="l"),
+    *map(Column, ("Seed", "Baseline", "Candidate", "Better by", "Std. error", "Tolerance", "p")),
+    Column("Verdict", align="l"),
+)
+_NOTE = (
+    f"A regression is worse by more points than the tolerance, with p at most {LEVEL:g} after Holm's correction over "
+    "all cells compared."
 )
 
 
-def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """One row a cell, with its scores, the change (positive is better), its standard error and the verdict in words."""
-    rows = tuple(_row(outcome) for outcome in outcomes)
-    return Table("Regression gate", _COLUMNS, _ALIGN, rows, (headline(outcomes), _LEVEL_NOTE))
+def outcome_table(outcomes: Sequence[Outcome], title: str = "Regression gate") -> Table:
+    """One row a cell: scores, the change in points (positive is better), the verdict; a footnote says why it fails."""
+    reasons = list(dict.fromkeys(plain(outcome.reason) for outcome in outcomes if outcome.status != "pass"))
+    rows = tuple(_row(outcome, reasons) for outcome in outcomes)
+    return Table(title, _COLUMNS, (Section("", rows),), tuple(reasons), (headline(outcomes), _NOTE))
 
 
 def headline(outcomes: Sequence[Outcome]) -> str:
@@ -43,11 +46,11 @@ def to_plain(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """A short text in GitHub Markdown: the headline, and only the cells that did not pass."""
-    failing = tuple(_row(outcome) for outcome in outcomes if outcome.status != "pass")
     text = f"**Regression gate {headline(outcomes)}**\n"
+    failing = [outcome for outcome in outcomes if outcome.status != "pass"]
     if not failing:
         return text
-    return f"{text}\n{markdown([Table('What did not pass', _COLUMNS, _ALIGN, failing, (_LEVEL_NOTE,))])}"
+    return f"{text}\n{markdown([replace(outcome_table(failing, 'What did not pass'), notes=(_NOTE,))])}"
 
 
 def junit(outcomes: Sequence[Outcome]) -> bytes:
@@ -58,33 +61,33 @@ def junit(outcomes: Sequence[Outcome]) -> bytes:
     root = ElementTree.Element("testsuites", totals)
     suite = ElementTree.SubElement(root, "testsuite", {"name": "harness check", **totals})
     for outcome in outcomes:
-        name = _clean(f"{outcome.task} {outcome.metric} seed {outcome.seed}")
-        case = ElementTree.SubElement(suite, "testcase", classname=_clean(outcome.upstream), name=name)
+        name = plain(f"{outcome.task} {outcome.metric} seed {outcome.seed}")
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(outcome.upstream), name=name)
         if outcome.status == "pass":
-            ElementTree.SubElement(case, "system-out").text = _clean(outcome.reason)
+            ElementTree.SubElement(case, "system-out").text = plain(outcome.reason)
         else:
             kind = "failure" if outcome.status == "regression" else "error"
-            ElementTree.SubElement(case, kind, type=outcome.status, message=_clean(outcome.reason))
+            ElementTree.SubElement(case, kind, type=outcome.status, message=plain(outcome.reason))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
-def _row(outcome: Outcome) -> tuple[Cell, ...]:
-    scores = [MISSING if value is None else f"{value:.2f}" for value in (outcome.baseline, outcome.candidate)]
+def _row(outcome: Outcome, reasons: Sequence[str]) -> tuple[Cell, ...]:
     change = MISSING if outcome.drop is None else f"{0.0 - outcome.drop:+.2f}"
-    stderr = MISSING if outcome.stderr is None else f"{outcome.stderr:.2f}"
+    failing = outcome.status != "pass"
     return (
-        Cell(_clean(outcome.upstream)),
-        Cell(_clean(f"{outcome.task} {outcome.metric} {ARROWS[outcome.higher_is_better]}")),
+        Cell(plain(outcome.upstream)),
+        Cell(plain(f"{outcome.task} {outcome.metric} {ARROWS[outcome.higher_is_better]}")),
         Cell(str(outcome.seed)),
-        *map(Cell, scores),
+        Cell(fixed(outcome.baseline, 2)),
+        Cell(fixed(outcome.candidate, 2)),
         Cell(change),
-        Cell(stderr),
-        Cell(outcome.status, "" if outcome.status == "pass" else "best"),
-        Cell(_clean(outcome.reason)),
+        Cell(fixed(outcome.stderr, 2)),
+        Cell(f"{outcome.tolerance:g}"),
+        Cell(MISSING if outcome.p_value is None else f"{outcome.p_value:.2g}"),
+        Cell(
+            outcome.status,
+            "best" if failing else "",
+            footnotes=(reasons.index(plain(outcome.reason)) + 1,) if failing else (),
+        ),
     )
-
-
-def _clean(text: str) -> str:
-    """Text on one line, without the characters that XML or a terminal cannot take."""
-    return _UNPRINTABLE.sub("\ufffd", " ".join(text.split()))

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from harness.config import UsageError
+from harness.terminal import print_table
+
 
 @click.command()
 @click.argument("candidate", type=click.Path(path_type=Path))
@@ -47,11 +50,7 @@ def check(
     if as_json:
         click.echo(json.dumps(verdicts.to_plain(outcomes), indent=2, allow_nan=False))
     else:
-        from rich.console import Console
-
-        from reports.render import terminal
-
-        terminal(verdicts.outcome_table(outcomes), Console())
+        print_table(verdicts.outcome_table(outcomes))
     ctx.exit(exit_code(outcomes))
 
 
@@ -69,7 +68,6 @@ def save(run: Path, out: Path) -> None:
     \b
     harness baseline save runs/starhubert-mini-seed0 --out baseline.json.gz
     """
-    from harness.config import UsageError
     from reports.baseline import save_baseline
 
     if out.is_dir():
