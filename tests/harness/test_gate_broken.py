@@ -59,7 +59,7 @@ def measured(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         folder = tmp_path_factory.mktemp(change.__name__)
         network, info = load_checkpoint(MINI_TEACHER)
         change(network)
-        save_checkpoint(folder / "weights", network, info.name, info.exposes_input, {})
+        save_checkpoint(folder / "weights", network, info.name, info.exposes, {})
         settings = EvaluationSettings(str(folder / "weights"), folder / "run", ("ks",), corpora=corpora)
         with pytest.MonkeyPatch.context() as patch:
             brief = replace(MINI_PROBES["ks"], steps=200, eval_every=100)
