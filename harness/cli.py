@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness.commands import environment, exports, networks, results, run
+from harness.commands import environment, exports, gate, networks, results, run
 from harness.config import UsageError
 
 # Errors whose message is written for the user: a module that was not loaded cannot have raised its own.
@@ -73,5 +73,7 @@ for _command in (
     environment.doctor,
     exports.export,
     exports.features,
+    gate.check,
+    gate.baseline,
 ):
     main.add_command(_command)

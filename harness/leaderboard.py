@@ -1,7 +1,6 @@
 """Prediction files for the SUPERB leaderboard, from the stored records of a run (superb-protocol 4)."""
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.config import UsageError
-from reports.records import Record, read_records
+from reports.records import Record, RecordError, read_predictions, read_records
 
 FOLDS = 5
 THRESHOLD = 2.0  # normalised score above which a document is said to hold the query (superb-protocol 2.4)
@@ -43,7 +42,7 @@ def write_predictions(run: Path, upstream: str, out: Path, allow_synthetic: bool
     for task, record in records.items():
         try:
             files |= WRITERS[task](_complete_rows(run / "records", record))
-        except UsageError as error:
+        except (UsageError, RecordError) as error:
             problems.append(f"{task} of {upstream}: {error}")
     if problems:
         raise UsageError("\n".join(problems))
@@ -65,20 +64,10 @@ def _general_problems(records: Sequence[Record], allow_synthetic: bool) -> list[
 
 
 def _complete_rows(folder: Path, record: Record) -> Rows:
-    """The stored predictions of a record. Raises UsageError if any example of the test set lacks one."""
+    """The stored predictions of a record. Raises UsageError or RecordError if any example of the test set lacks one."""
     if record.value is None:
         raise UsageError(f"failed ({'; '.join(record.skipped) or 'no reason kept'}): run it again")
-    path = folder / (record.predictions or "")
-    if not record.predictions or Path(record.predictions).name != record.predictions or not path.is_file():
-        raise UsageError(f"no predictions {record.predictions or 'kept'} beside the record: run it again")
-    rows: Rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        row = _parsed(line)
-        if not isinstance(row, dict) or not {"id", "hypothesis"} <= row.keys():
-            raise UsageError(f"line {number} of {path.name} holds no prediction: run the task again")
-        rows.append(row)
-    if len(rows) != record.n_examples:
-        raise UsageError(f"{len(rows)} lines in {path.name}, but {record.n_examples} were scored: run the task again")
+    rows = read_predictions(folder, record)
     if len(rows) < record.n_total:
         raise UsageError(
             f"{len(rows)} of {record.n_total} test examples have a prediction, and the leaderboard scores only what is "
@@ -87,13 +76,6 @@ def _complete_rows(folder: Path, record: Record) -> Rows:
     if record.task == "qbe" and record.skipped:
         raise UsageError(f"not everything was searched, without {', '.join(record.skipped[:5])}: restore these files")
     return [row for row in rows if row["hypothesis"] != {}]  # but queries of other languages, which are not searched
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 def _text(name: str, rows: Rows, between: str = " ", spelled: Callable[[str], str] = str) -> Files:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 SCHEMA_VERSION = 2
 TWO_METRICS = ("sf_f1", "sf_cer")
+CURE = "restore the file, or delete it and run the task again"
 
 
 class RecordError(ValueError):
@@ -126,13 +127,37 @@ def read_records(folder: Path) -> list[Record]:
     return [_read(path) for path in sorted(folder.glob("*.seed*.json"))]
 
 
+def read_predictions(folder: Path, record: Record) -> list[dict[str, Any]]:
+    """The stored predictions of a record of that folder, one an example that was scored.
+
+    Raises RecordError if the file is not there, a line holds no prediction, or there are fewer or more than scored.
+    """
+    path = folder / (record.predictions or "")
+    if not record.predictions or Path(record.predictions).name != record.predictions or not path.is_file():
+        raise RecordError(f"no predictions {record.predictions or 'kept'} beside the record: run it again")
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        row = _parsed(line)
+        if not isinstance(row, dict) or not {"id", "hypothesis"} <= row.keys():
+            raise RecordError(f"line {number} of {path.name} holds no prediction: run the task again")
+        rows.append(row)
+    if len(rows) != record.n_examples:
+        raise RecordError(f"{len(rows)} lines in {path.name}, but {record.n_examples} were scored: run the task again")
+    return rows
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that a crash leaves the old file or the new one, never a part; makes the folder."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old file or the new one, never a part; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -140,26 +165,41 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Record:
-    cure = "restore the file, or delete it and run the task again"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except ValueError as error:
-        raise RecordError(f"{path}: not a JSON file ({error}); {cure}") from error
+def from_json(values: Any, source: str) -> Record:
+    """The record in a value read from JSON; source: where it was, for the message.
+
+    Raises RecordError for another schema version, unknown or missing keys, a value of the wrong type or a non-finite
+    one.
+    """
     if not isinstance(values, dict):
-        raise RecordError(f"{path}: holds a {type(values).__name__}; expected one record; {cure}")
+        raise RecordError(f"{source}: holds a {type(values).__name__}; expected one record; {CURE}")
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise RecordError(f"{path}: schema_version is {version!r}; expected {SCHEMA_VERSION}: run the task again")
+        raise RecordError(f"{source}: schema_version is {version!r}; expected {SCHEMA_VERSION}: run the task again")
     expected = {field.name for field in fields(Record)}
     problems = [f"unknown key {key!r}" for key in values if key not in expected]
     problems += [f"missing key {key!r}" for key in sorted(expected - values.keys())]
     if problems:
-        raise RecordError(f"{path}: {', '.join(problems)}; {cure}")
+        raise RecordError(f"{source}: {', '.join(problems)}; {CURE}")
     try:
         return Record(**values)
     except RecordError as error:
-        raise RecordError(f"{path}: {error}; {cure}") from error
+        raise RecordError(f"{source}: {error}; {CURE}") from error
+
+
+def _read(path: Path) -> Record:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except ValueError as error:
+        raise RecordError(f"{path}: not a JSON file ({error}); {CURE}") from error
+    return from_json(values, str(path))
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _refuse(constant: str) -> None:

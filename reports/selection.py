@@ -17,7 +17,7 @@ def several_students(records: Sequence[Record]) -> bool:
 
 
 def selection_table(records: Sequence[Record]) -> Table:
-    """Distilled students by Overall (mean and spread over seeds) and mean rank; on the superb suite generalizability too.
+    """Distilled students by Overall (mean and spread over seeds), mean rank, and generalizability on the superb suite.
 
     Rank: a student's place in each task among these rows by the mean over seeds, equal ones sharing the mean of their
     places, averaged over tasks; a task with two metrics counts once. Raises RecordError as `grid` does.
