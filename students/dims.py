@@ -107,8 +107,8 @@ class Dims:
         if wrong or 1 in self.reuse:
             yield f"reuse {self.reuse} and predicted {self.predicted} must name layers 1 to {self.layers}, reuse not 1"
         heads = sorted({heads for heads, _ in self.sizes})
-        if (self.reuse or self.gated_position) and len(heads) > 1:
-            yield f"reuse and gated_position need as many heads in every layer, sizes has {heads}"
+        if self.reuse and len(heads) > 1:
+            yield f"reuse needs as many heads in every layer, sizes has {heads}"
         if self.reuse and self.gated_position:
             yield f"reuse {self.reuse} does not go with gated_position"
         if bool(self.predicted) != bool(self.prediction_width):

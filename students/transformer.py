@@ -88,7 +88,8 @@ class GatedAttention(Attention):
         if self.rel_attn_embed is not None:
             masks.position_bias = self.rel_attn_embed(_position_buckets(x.shape[1], x.device)).permute(2, 0, 1)
         assert masks.position_bias is not None
-        scale, position_bias = self.gru_rel_pos_const, masks.position_bias
+        scale: Tensor = self.gru_rel_pos_const
+        position_bias = masks.position_bias
         parts = x.unflatten(-1, (scale.shape[1], -1)).transpose(1, 2)  # as many as there were heads before pruning
         if self.kept:
             parts, scale, position_bias = parts[:, self.kept], scale[:, self.kept], position_bias[self.kept]

@@ -24,13 +24,13 @@ ABLATION = {
     ("maskhubert", "100h"): (76.3, 789, None),
     ("last-attn", "100h"): (75.7, 750, None),
     ("avg-attn", "100h"): (76.5, 766, 4.4),
-    ("layer-wise-tgm", "100h"): (77.8, 829, 2.7),
-    ("intra-layer-tgm", "100h"): (77.7, 820, 3.2),
+    ("layer-wise", "100h"): (77.8, 829, 2.7),
+    ("intra-layer", "100h"): (77.7, 820, 3.2),
     ("star", "100h"): (77.8, 831, 2.2),
-    ("all", "100h"): (77.7, 827, 2.6),
-    ("layer-wise-tgm", "960h"): (79.4, 887, 2.1),
+    ("layer-wise+intra-layer+avg-attn", "100h"): (77.7, 827, 2.6),
+    ("layer-wise", "960h"): (79.4, 887, 2.1),
     ("star", "960h"): (79.5, 887, 1.7),
-    ("all", "960h"): (78.8, 871, 2.3),
+    ("layer-wise+intra-layer+avg-attn", "960h"): (78.8, 871, 2.3),
 }
 
 

@@ -61,7 +61,7 @@ def test_the_shipped_teacher_is_small_and_whole():
         assert {opened.get_tensor(key).dtype for key in opened.keys()} == {torch.float16}  # noqa: SIM118
         assert json.loads(opened.metadata()["history"])["settings"]["steps"] == [1200, 3200]
     teacher = mini_teacher()
-    assert teacher.parameters == 3_253_408 and len(teacher.states) == 7 and teacher.dim == 192
+    assert teacher.parameters == 3_253_600 and len(teacher.states) == 7 and teacher.dim == 192
     assert not teacher.network.training and not any(p.requires_grad for p in teacher.network.parameters())
 
 

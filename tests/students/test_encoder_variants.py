@@ -24,7 +24,7 @@ VARIANTS = {
 
 
 def plain_layer(dims: Dims, number: int, weights: dict[str, Tensor], x: Tensor, before: list[Tensor]):
-    """One post-norm layer on x (frames, width): the output and each head's map; before: the last layer's maps."""
+    """One post-norm layer on x (frames, width): the output and each head's map; before: the maps to be reused."""
     w = {key.partition(f"layers.{number - 1}.")[2]: value for key, value in weights.items()}
     size, maps, mixed = dims.layer(number).head_width, [], torch.zeros_like(x)
     for head in range(dims.layer(number).heads):
@@ -85,9 +85,10 @@ def test_layers_and_heads_equal_a_plain_version(dims, samples, random_encoder):
     found = encoder(waves, torch.tensor(lengths), with_maps=True)
     for row in range(2):
         x = plain_input(dims, weights, projected[row])
-        states, all_maps, maps = [x], [], []
+        states, all_maps, own_maps = [x], [], []
         for number in range(1, dims.layers + 1):
-            x, maps = plain_layer(dims, number, weights, x, maps)
+            x, maps = plain_layer(dims, number, weights, x, own_maps)
+            own_maps = own_maps if number in dims.reuse else maps
             states.append(x)
             all_maps += [torch.stack(maps)] if maps else []
         pairs = [*zip(found.states, states, strict=True), *zip(found.maps, all_maps, strict=True)]

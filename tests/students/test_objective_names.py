@@ -36,7 +36,7 @@ def test_only_attention_terms_need_maps() -> None:
     ("text", "lines"),
     [
         ("layer-wize", ["unknown objective 'layer-wize': did you mean layer-wise"]),
-        ("nothing", ["unknown objective 'nothing': expected one of star, layer-wise"]),
+        ("wave2text", ["unknown objective 'wave2text': expected one of star, layer-wise"]),
         ("", ["unknown objective '': expected one of star"]),
         ("star+", ["unknown objective '': expected one of star"]),
         ("star+2*star", ["objective star is given twice in 'star+2*star': give it once"]),
