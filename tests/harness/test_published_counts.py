@@ -310,9 +310,11 @@ def test_lighthubert_counts_as_s3prls_own_module_does(supernet, multiple, monkey
     assert network.inner.calc_sampled_param_num() == COUNTS[preset.name][0]
 
     def padded(x, _, dim=-1, value=0):
-        """Their padding asks a traced size whether it is an integer."""
-        extra = -x.shape[dim] % multiple
-        return nn.functional.pad(x, (0, 0) * (-1 - dim) + (0, int(extra)), value=value), int(extra)
+        """What theirs does, which asks a traced size whether it is an integer."""
+        if x is None:
+            return None, 0
+        extra = -int(x.shape[dim]) % multiple
+        return nn.functional.pad(x, (0, 0) * (-1 - dim) + (0, extra), value=value), extra
 
     place = "s3prl.upstream.lighthubert.lighthubert.modules.scaling_transformer.pad_to_multiple"
     monkeypatch.setattr(place, padded)
