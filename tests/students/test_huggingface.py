@@ -93,7 +93,7 @@ def test_of_a_model_for_a_task_the_encoder_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "settings", "expected"),
+    "case",
     [
         ("hubert", "preprocessor_config.json", {"do_normalize": True}, True),
         ("hubert", "processor_config.json", {"feature_extractor": {"do_normalize": True}}, True),
@@ -102,8 +102,9 @@ def test_of_a_model_for_a_task_the_encoder_is_taken(
     ],
 )
 def test_the_feature_extractor_decides_about_normalisation(
-    name, file, settings, expected, saved, tmp_path, waves, assert_each_alone, hugging_face_states
+    case, saved, tmp_path, waves, assert_each_alone, hugging_face_states
 ):
+    name, file, settings, expected = case
     model, spec = saved(name)
     (tmp_path / name / file).write_text(json.dumps(settings))
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=expected)
