@@ -93,19 +93,20 @@ def test_of_a_model_for_a_task_the_encoder_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("file", "settings", "expected"),
+    "case",
     [
-        ("hubert/preprocessor_config.json", {"do_normalize": True}, True),
-        ("hubert/processor_config.json", {"feature_extractor": {"do_normalize": True}}, True),
-        ("hubert-large/preprocessor_config.json", {"do_normalize": False}, False),
-        ("hubert-large/preprocessor_config.json", {"sampling_rate": 16_000}, True),
+        ("hubert", "preprocessor_config.json", {"do_normalize": True}, True),
+        ("hubert", "processor_config.json", {"feature_extractor": {"do_normalize": True}}, True),
+        ("hubert-large", "preprocessor_config.json", {"do_normalize": False}, False),
+        ("hubert-large", "preprocessor_config.json", {"sampling_rate": 16_000}, True),
     ],
 )
 def test_the_feature_extractor_decides_about_normalisation(
-    file, settings, expected, saved, tmp_path, waves, assert_each_alone, hugging_face_states
+    case, saved, tmp_path, waves, assert_each_alone, hugging_face_states
 ):
-    model, spec = saved(file.partition("/")[0])
-    (tmp_path / file).write_text(json.dumps(settings))
+    name, file, settings, expected = case
+    model, spec = saved(name)
+    (tmp_path / name / file).write_text(json.dumps(settings))
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=expected)
 
     def reference(wave):
