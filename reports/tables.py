@@ -54,15 +54,16 @@ _AGGREGATES = {
 }
 
 
-def published_table(records: Sequence[Record] = (), ci: bool = False) -> Table:
+def published_table(records: Sequence[Record] = (), ci: bool = False, tasks: bool = True) -> Table:
     """The published SUPERB table in the papers' order, aggregates as printed and recomputed; QbE as 100 x MTWV.
 
     records: of the superb suite on the official corpora, as a section of their own. ci: their 95 % intervals instead of
-    standard errors. Raises RecordError for a record of another suite or of synthetic speech, and as `grid` does.
+    standard errors. tasks: whether to show the scores of single tasks. Raises RecordError for a record of another suite
+    or of synthetic speech, and as `grid` does.
     """
     footnotes: Footnotes = {}
     printed = published_rows()
-    kinds = _SIZES | _AGGREGATES | {key: _task_kind(key) for key in SUPERB}
+    kinds = _SIZES | _AGGREGATES | ({key: _task_kind(key) for key in SUPERB} if tasks else {})
     sections = [
         _section(SECTIONS[data], [_published(row) for row in printed if row.distil_data == data], kinds, footnotes)
         for data in dict.fromkeys(row.distil_data for row in printed)

@@ -71,7 +71,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     from reports.tables import measured_table, plain_table, published_table
 
     counts = json.loads((settings.out / "counts.json").read_text(encoding="utf-8"))
-    print_table(published_table())
+    print_table(published_table(tasks=False))  # `harness published` has the tasks
     print_table(plain_table("Parameters and MACs over the 32 profiling utterances", counts))
     print_table(measured_table(records))
     if several_students(records):
