@@ -14,6 +14,7 @@ N x N differences, "product" from width x width products (S = X^T X, C = X^T Y, 
 with N^2. Nothing of N x N outlives its panel, nothing of a layer but its gradient outlives the next layer.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -156,23 +157,28 @@ def _group_loss(relations: Relations, group: _Group) -> Tensor:
         )
         for layer in range(relations.first, depth + 1)
     ]
-    form = relations.form
-    if form == "auto":
-        form = _cheaper_form(group.longest, group.student[0].shape[-1], group.teacher[0].shape[-1], relations)
-    if form == "gram":
+    if (relations.form if relations.form != "auto" else _cheaper_form(group, relations)) == "gram":
         errors = _from_gram_matrices(group, steps)
     else:
         errors, doubt = _from_products(group, steps)
         if not bool((doubt <= DOUBT * errors).all()):
-            group.gradients, kept = [None] * len(group.gradients), group.gradients
-            errors = _from_gram_matrices(group, steps)
-            group.gradients = kept
+            errors = _exact_errors(group, steps, _cheaper_form(group, relations, exact=True))
     pairs = group.frames.square()
     for layer in range(depth + 1):
         gradient = group.gradient(layer)
         if gradient is not None:
             gradient.div_((pairs * len(group.student[0]))[:, None, None])
     return errors / pairs
+
+
+def _exact_errors(group: _Group, steps: list[_Step], form: Form) -> Tensor:
+    """The errors alone, in a way that does not lose them to rounding."""
+    alone = copy(group)
+    alone.gradients = [None] * len(group.gradients)
+    if form == "gram":
+        return _from_gram_matrices(alone, steps)
+    alone.kind = torch.float64
+    return _from_products(alone, steps)[0]
 
 
 def _from_gram_matrices(group: _Group, steps: list[_Step]) -> Tensor:
@@ -209,7 +215,7 @@ def _squares(gap: Tensor) -> Tensor:
 def _from_products(group: _Group, steps: list[_Step]) -> tuple[Tensor, Tensor]:
     """The same from width x width products, and the estimated standard error of that (utterances,).
 
-    The error is of the products' rounding: their sum cancels as the student nears the teacher, the gradient does not.
+    The error is that of rounded products, which shows as the student nears the teacher and their sum cancels.
     """
     errors, variance = torch.zeros_like(group.frames), torch.zeros_like(group.frames)
     held: dict[tuple[int, int], _Products] = {}
@@ -252,12 +258,13 @@ class _Products:
     def variance(self) -> Tensor:
         """Variance (utterances,) of half the error of inner(self), if products are rounded independently.
 
-        An entry's error is about the unit of rounding times the norms of its two channels.
+        An entry's error is taken as eps times the norms of its two channels. On hidden states of speech, errors of the
+        loss were seen up to five times the standard deviation that comes of it.
         """
         x, y = (part.diagonal(dim1=1, dim2=2)[..., None] for part in (self.s, self.t))
         s, c, t = self.s.square(), self.c.square(), self.t.square()
         total = x.mT @ (s @ x) + 2 * (x.mT @ (c @ y)) + y.mT @ (t @ y)
-        return total[:, 0, 0].double() * (torch.finfo(s.dtype).eps / 2) ** 2
+        return total[:, 0, 0].double() * torch.finfo(s.dtype).eps ** 2
 
     def attract(self, other: "_Products", weight: float) -> None:
         """Note that the gradient here takes weight (X S' - Y C'^T)."""
@@ -287,17 +294,24 @@ def _own_product(x: Tensor) -> Tensor:
     return product
 
 
-def _cheaper_form(frames: int, width: int, teacher_width: int, relations: Relations) -> Form:
-    """The form with the lower cost in multiply-adds of a large product, per frame and layer.
+def _cheaper_form(group: _Group, relations: Relations, exact: bool = False) -> Form:
+    """The form with the lower cost in multiply-adds of a large fp32 product, per frame and layer.
 
-    Factors fitted on a CPU at widths 432 and 768: the smaller products of panels take 1.25 times as long as large ones,
-    and an entry of a width x width product as long as 250 multiply-adds besides. The STaR loss crosses at 470 frames.
+    exact: only errors are wanted, and products in fp64. The factors were fitted on a CPU at widths 432 and 768: the
+    small products of panels take 1.25 times as long as large ones, fp64 1.8 times as long as fp32, and an entry of a
+    width x width product as long as 250 multiply-adds besides. The STaR loss crosses at 470 frames.
     """
-    both, outer = width + teacher_width, width * teacher_width
-    panels = bool(relations.layer_wise) * (0.55 * both + width) + bool(relations.intra_layer) * (both + 2 * width)
-    squares = width**2 + teacher_width**2
-    product = 0.55 * squares + outer + (width**2 + outer) + 250 * (squares + outer) / frames
-    return "gram" if 1.25 * frames * panels <= product else "product"
+    width, teacher_width = group.student[0].shape[-1], group.teacher[0].shape[-1]
+    both, outer, squares = width + teacher_width, width * teacher_width, width**2 + teacher_width**2
+    layer_wise, intra_layer = 0.55 * both, both
+    product = 0.55 * squares + outer + 250 * (squares + outer) / group.longest
+    if exact:
+        product *= 1.8
+    else:
+        layer_wise, intra_layer = layer_wise + width, intra_layer + 2 * width
+        product += width**2 + outer
+    panels = layer_wise * bool(relations.layer_wise) + intra_layer * bool(relations.intra_layer)
+    return "gram" if 1.25 * group.longest * panels <= product else "product"
 
 
 def _check(student: list[Tensor], teacher: list[Tensor], frames: Tensor) -> None:
