@@ -63,6 +63,7 @@ def main() -> None:
 
 for _command in (
     run.run,
+    run.distill,
     run.evaluate,
     results.report,
     results.published,

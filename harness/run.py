@@ -77,16 +77,30 @@ def execute(settings: RunSettings, stages: Stages) -> list[Record]:
     Raises UsageError if the folder holds a run with other settings.
     """
     run = Run(settings, stages)
-    _claim(settings.out, run.resolved())
-    folder, resolved = settings.out / STUDENTS_FOLDER, run.resolved()
-    students = [
-        distilled(folder / cell.folder, cell, run.splits, run.teacher, how, resolved, stages)
-        for cell, how in run.distillation.items()
-    ]
+    students = _distilled(run)
     counts = _counts(run)
     records = _evaluate(run, students)
     _report(run, records, counts)
     return records
+
+
+def execute_distillation(settings: RunSettings, stages: Stages) -> list[Path]:
+    """The distillations of a run alone; returns the folders of their checkpoints.
+
+    Raises UsageError if the folder holds a run with other settings.
+    """
+    _distilled(Run(settings, stages))
+    return [settings.out / STUDENTS_FOLDER / cell.folder for cell in settings.cells]
+
+
+def _distilled(run: Run) -> list[Upstream]:
+    """The students of a run, from its folder where they are there already."""
+    folder, resolved = run.settings.out / STUDENTS_FOLDER, run.resolved()
+    _claim(run.settings.out, resolved)
+    return [
+        distilled(folder / cell.folder, cell, run.splits, run.teacher, how, resolved, run.stages)
+        for cell, how in run.distillation.items()
+    ]
 
 
 def _claim(folder: Path, resolved: dict[str, Any]) -> None:

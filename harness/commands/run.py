@@ -1,6 +1,7 @@
-"""The commands that measure: run and evaluate."""
+"""The commands that distil and measure: run, distill and evaluate."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,61 @@ SUITE_HELP = "Synthetic corpora at once, or the official ones with the official 
 PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published numbers were."
 
 
+_CORPORA = click.option(
+    "--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT."
+)
+_CACHE = click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini."
+)
+_CACHE_GB = click.option(
+    "--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB."
+)
+_SUITE = click.option(
+    "--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP
+)
+_TASKS = click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
+_PROTOCOL = click.option(
+    "--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP
+)
+_DISTILLATION = (
+    click.option("--student", required=True, help="Network to distil, or several: `harness list students`."),
+    click.option("--teacher", default="", help="Frozen model to learn from; default: mini-hubert, or its own."),
+    click.option("--objective", default="", help="What it matches, or several: `harness list objectives`."),
+    _SUITE,
+    _CORPORA,
+    _CACHE,
+    _CACHE_GB,
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training."),
+    click.option(
+        "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation."
+    ),
+)
+
+
+def _distillation_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_DISTILLATION):
+        command = option(command)
+    return command
+
+
+def _run_settings(tasks: str, options: dict[str, Any]) -> RunSettings:
+    students, objectives = names(options.pop("student")), names(options.pop("objective"))
+    several = "-objectives" if len(objectives) > 1 else ""
+    folder = f"{'-'.join(students)}{several}-{options['suite']}-seed{options['seed']}"
+    out = options.pop("out") or Path("runs") / folder
+    return RunSettings(students, out, names(tasks), objectives, **options)
+
+
 @click.command()
-@click.option("--student", required=True, help="Network to distil, or several: `harness list students`.")
-@click.option("--teacher", default="", help="Frozen model to learn from; default: mini-hubert, or the student's own.")
-@click.option(
-    "--objective", default="", help="What it matches, or several: `harness list objectives`; default: its own."
-)
-@click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
-@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
-@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini.")
-@click.option("--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/STUDENT-SUITE-seedN.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all training.")
-@click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation."
-)
+@_distillation_options
+@_TASKS
+@_PROTOCOL
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
-def run(dry_run: bool, as_json: bool, **options: Any) -> None:
+def run(dry_run: bool, as_json: bool, tasks: str, **options: Any) -> None:
     """Distil a student, evaluate it beside its controls, count it, and show the table.
 
     The same command on the same folder goes on where it stopped: finished results are kept.
@@ -48,12 +84,7 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
     harness run --student starhubert --objective star,layer-wise,intra-layer,avg-attn
     harness run --student starhubert,distilhubert,fithubert
     """
-    students, objectives = names(options.pop("student")), names(options.pop("objective"))
-    several = "-objectives" if len(objectives) > 1 else ""
-    folder = f"{'-'.join(students)}{several}-{options['suite']}-seed{options['seed']}"
-    out = options.pop("out") or Path("runs") / folder
-    tasks = names(options.pop("tasks"))
-    settings = RunSettings(students, out, tasks, objectives, **options)
+    settings = _run_settings(tasks, options)
     from harness.plan import plan
 
     if dry_run:
@@ -81,15 +112,32 @@ def run(dry_run: bool, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
+@_distillation_options
+def distill(**options: Any) -> None:
+    """Distil a student and stop: the first half of `harness run`, which goes on from its folder.
+
+    \b
+    harness distill --student starhubert
+    harness distill --student starhubert --suite superb --corpora /data/superb --teacher hubert_base --device cuda
+    """
+    settings = _run_settings(",".join(TASKS), options)
+    from harness.progress import Stages
+    from harness.run import execute_distillation
+
+    for folder in execute_distillation(settings, Stages()):
+        click.echo(f"Checkpoint: {folder}")
+
+
+@click.command()
 @click.option("--upstream", required=True, help="Model to evaluate: `harness list upstreams`.")
-@click.option("--suite", type=click.Choice(["mini", "superb"]), default="mini", show_default=True, help=SUITE_HELP)
-@click.option("--tasks", default=",".join(TASKS), show_default=True, help="Comma-separated task names.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP)
-@click.option("--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT.")
+@_SUITE
+@_TASKS
+@_PROTOCOL
+@_CORPORA
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default: runs/UPSTREAM-SUITE-...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the probes and of random weights.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for hidden states; default: memory for mini.")
-@click.option("--cache-gb", type=float, default=20.0, show_default=True, help="Disk space for hidden states, in GiB.")
+@_CACHE
+@_CACHE_GB
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
 def evaluate(as_json: bool, **options: Any) -> None:
     """Evaluate one upstream on the tasks: a checkpoint, a baseline, or any model of s3prl, Hugging Face, torchaudio.
