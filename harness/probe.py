@@ -63,13 +63,13 @@ class Examples:
                 self.items.append(item)
                 self.frames.append(frames)
                 means += [state] if self.pooled else []
-        self._means = torch.stack(means) if means else torch.empty(0)
+        self._means = torch.stack(means, 1) if means else torch.empty(0)  # states first: a sum over them is one product
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """States padded to (batch, states, [frames,] dim), and lengths in frames (1 for means)."""
         lengths = torch.tensor([self.frames[i] for i in indices])
         if self.pooled:
-            return self._means[indices], lengths
+            return self._means.index_select(1, torch.tensor(indices)).transpose(0, 1), lengths
         items = [self.items[i] for i in indices]
         frames = []
         for item, state in zip(items, self.extractor.frames(items, self.chain), strict=True):

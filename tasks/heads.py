@@ -6,6 +6,8 @@ frozen hidden states; every head owns one layer weight per state, softmax-normal
 
 import copy
 from collections.abc import Iterator, Sequence
+from itertools import repeat
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class Grid(nn.Module):
     """G equal copies of one head, each with its own layer weights over the states.
 
     What all heads compute together has stacked parameters (G, ...), layer_weights (G, states) among them; heads are
-    those that work alone, if any. An update is `begin`, backward passes, and GridAdamW.step.
+    those that work alone, if any. An update is `begin`, one or more backward passes, and GridAdamW.step.
     """
 
     def __init__(self, size: int, num_states: int, heads: Sequence[nn.Module] = ()) -> None:
@@ -54,16 +56,17 @@ class Grid(nn.Module):
         norms = self._norms(stacked)
         norms += [torch.stack([get_total_norm(gradients) for gradients in alone])] if self.heads else []
         norm = torch.stack(norms).norm(dim=0)
-        factors = (largest / (norm + 1e-6)).clamp(max=1)
-        if bool((factors < 1).any()):
+        sizes = norm.tolist()
+        if any(size + 1e-6 > largest for size in sizes):
+            factors = (largest / (norm + 1e-6)).clamp(max=1)
             for gradient in stacked:
                 gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
             for gradients, factor in zip(alone, factors, strict=True):
                 for gradient in gradients:
                     gradient.mul_(factor)
-        rows = list(zip(*(gradient.unbind() for gradient in stacked), strict=True)) or [()] * self.size
-        for g, finite in enumerate(norm.isfinite().tolist()):
-            yield [*self._row(g, rows[g]), *alone[g]] if finite else None
+        rows = self._rows(stacked) if stacked else repeat(())
+        for size, row, gradients in zip(sizes, rows, alone, strict=False):
+            yield [*row, *gradients] if isfinite(size) else None
 
     def _gradients(self) -> list[Tensor]:
         """Of the stacked parameters."""
@@ -73,14 +76,20 @@ class Grid(nn.Module):
         """Of each stacked gradient, (G,)."""
         return [gradient.flatten(1).norm(dim=1) for gradient in gradients]
 
-    def _row(self, index: int, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """One head's gradients from its rows of the stacked ones."""
-        return gradients
+    def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Each head's gradients from the stacked ones."""
+        return zip(*(gradient.unbind() for gradient in gradients), strict=True)
 
     def weighted_sum(self, states: Tensor) -> Tensor:
         """States (batch, states, ..., dim) to their weighted sum for every head (G, batch, ..., dim)."""
-        first = states.transpose(0, 1)
-        return (self.layer_weights.softmax(-1) @ first.flatten(1)).unflatten(1, first.shape[1:])
+        share, first = self.layer_weights.softmax(-1), states.transpose(0, 1)
+        flat = first.flatten(1)
+        if states.ndim > 3:
+            return (share @ flat).unflatten(1, first.shape[1:])
+        # The gradient of the weights is a small difference of large numbers: taken about the mean of all states it
+        # rounds to a fifth of the error. On frames that would cost two more passes over far more numbers.
+        centre = flat.mean(0)
+        return torch.addmm(centre, share, flat - centre).unflatten(1, first.shape[1:])
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -119,11 +128,15 @@ class LinearGrid(Grid):
         return [*super().stacked(), self.inner, self.inner_bias, self.outer, self.outer_bias]
 
     def begin(self) -> None:
-        """Forget the gradients of the last update, and multiply the layers if that is less work."""
+        """Forget the gradients of the last update, and multiply the layers if that is less work.
+
+        The product is used until `clipped` has been read to its end.
+        """
         super().begin()
         if self._to_multiply(self._batch):
-            weight, bias = (each.detach().requires_grad_() for each in self._multiplied())
-            self._product = weight, bias
+            with torch.no_grad():
+                weight, bias = self._multiplied()
+            self._product = weight.requires_grad_(), bias.requires_grad_()
 
     def forward(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.weighted_sum(states)
@@ -134,6 +147,7 @@ class LinearGrid(Grid):
         return _affine(_affine(x, self.inner, self.inner_bias), self.outer, self.outer_bias)
 
     def clipped(self, largest: float) -> Iterator[list[Tensor] | None]:
+        """Each head's gradients, as of any grid; read to the end, they end the use of the product."""
         yield from super().clipped(largest)
         self._product = None
 
@@ -165,11 +179,14 @@ class LinearGrid(Grid):
             norms[-4] = squared.clamp(min=0).sqrt()
         return norms
 
-    def _row(self, index: int, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         if self._product is None:
-            return gradients
-        *first, weight, inner_bias, outer, bias = gradients
-        return *first, torch.mm(self.outer.detach()[index].T, weight), inner_bias, outer, bias
+            yield from super()._rows(gradients)
+            return
+        inner = torch.empty_like(self.inner[0])
+        for outer, row in zip(self.outer.detach().transpose(1, 2), super()._rows(gradients), strict=True):
+            *first, weight, inner_bias, outer_row, bias = row
+            yield *first, torch.mm(outer, weight, out=inner), inner_bias, outer_row, bias
 
 
 def _copies(parameter: Tensor, size: int) -> nn.Parameter:
