@@ -16,6 +16,7 @@ from harness.sampling import Sampler, macro_weights
 from tasks.audio import SAMPLE_RATE, AudioError
 from tasks.base import Item, Prediction, ProbeSettings, Splits, Task
 from tasks.heads import Grid
+from tasks.optimizer import GridAdamW
 
 EVALUATION_BATCH = 32
 Hypotheses = dict[str, Any]  # by id of the utterance
@@ -62,13 +63,13 @@ class Examples:
                 self.items.append(item)
                 self.frames.append(frames)
                 means += [state] if self.pooled else []
-        self._means = torch.stack(means) if means else torch.empty(0)
+        self._means = torch.stack(means, 1) if means else torch.empty(0)  # states first: a sum over them is one product
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """States padded to (batch, states, [frames,] dim), and lengths in frames (1 for means)."""
         lengths = torch.tensor([self.frames[i] for i in indices])
         if self.pooled:
-            return self._means[indices], lengths
+            return self._means.index_select(1, torch.tensor(indices)).transpose(0, 1), lengths
         items = [self.items[i] for i in indices]
         frames = []
         for item, state in zip(items, self.extractor.frames(items, self.chain), strict=True):
@@ -132,7 +133,7 @@ def _train(
 ) -> list[tuple[float, dict[str, Tensor]]]:
     """Train all heads on the same batches; for each, the best dev score and the whole grid's weights at that time."""
     settings, metric = outputs.settings, outputs.task.selection
-    optimizer = torch.optim.AdamW(grid.groups(settings.learning_rates), weight_decay=settings.weight_decay, fused=True)
+    optimizer = GridAdamW(grid, settings.learning_rates, settings.weight_decay)
     train = _long_enough(examples["train"], settings.shortest, outputs.upstream.stride)
     targets = {i: outputs.target(examples["train"].items[i], examples["train"].frames[i]) for i in train}
     sampler = Sampler(
@@ -146,14 +147,13 @@ def _train(
     best: list[tuple[float, dict[str, Tensor]]] = []
     for step in range(1, settings.steps + 1):
         grid.train()
-        grid.zero_grad()
+        grid.begin()
         for _ in range(settings.accumulate):
             indices = [train[i] for i in next(batches)]
             states, lengths = examples["train"].batch(indices)
             losses = outputs.losses(grid(states, lengths), lengths, [targets[i] for i in indices])
             (losses.sum() / settings.accumulate).backward()
-        grid.clip(settings.clip)
-        optimizer.step()
+        optimizer.step(settings.clip)
         advance(1)
         if step % settings.eval_every == 0 or step == settings.steps:
             scores = _dev_scores(outputs, grid, examples["dev"], dev)

@@ -5,7 +5,9 @@ frozen hidden states; every head owns one layer weight per state, softmax-normal
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class Grid(nn.Module):
     """G equal copies of one head, each with its own layer weights over the states.
 
     What all heads compute together has stacked parameters (G, ...), layer_weights (G, states) among them; heads are
-    those that work alone, if any.
+    those that work alone, if any. An update is `begin`, one or more backward passes, and GridAdamW.step.
     """
 
     def __init__(self, size: int, num_states: int, heads: Sequence[nn.Module] = ()) -> None:
@@ -27,56 +29,70 @@ class Grid(nn.Module):
         self.size, self.num_states = size, num_states
         self.layer_weights = nn.Parameter(torch.zeros(size, num_states))
         self.heads = nn.ModuleList(heads)
-        self._rows: list[list[nn.Parameter]] = []
 
     def stacked(self) -> list[nn.Parameter]:
         """The stacked parameters that are trained. A single state has no layer weights to train."""
         return [self.layer_weights] if self.num_states > 1 else []
-
-    def groups(self, learning_rates: tuple[float, ...]) -> list[dict[str, object]]:
-        """One optimiser group per head, each with its own learning rate; their gradients come from `clip`."""
-        # An optimiser knows no rate per row, so every row becomes a parameter of its own in the same memory.
-        self._rows = [[nn.Parameter(p.detach()[g]) for p in self.stacked()] for g in range(self.size)]
-        return [{"params": [*self._rows[g], *self.alone(g)], "lr": rate} for g, rate in enumerate(learning_rates)]
 
     def alone(self, index: int) -> list[nn.Parameter]:
         """The parameters of one head that are not stacked."""
         return list(self.heads[index].parameters()) if self.heads else []
 
     def of(self, index: int) -> list[Tensor]:
-        """The trained parameters of one head: its rows of the stacked ones, and those of its own."""
+        """The trained parameters of one head: its rows of the stacked ones, and those of its own, as `clipped` has."""
         return [*(parameter.detach()[index] for parameter in self.stacked()), *self.alone(index)]
 
-    def clip(self, largest: float) -> None:
-        """Scale each head's gradient to an L2 norm of at most `largest` and hand it to the optimiser's groups.
+    def begin(self) -> None:
+        """Forget the gradients of the last update."""
+        self.zero_grad()
 
-        A head whose norm is not finite gets none, which skips its update (superb-protocol 1.4).
+    def clipped(self, largest: float) -> Iterator[list[Tensor] | None]:
+        """Each head's gradients scaled to an L2 norm of at most `largest`; a list may not outlive the next one.
+
+        None for a head whose norm is not finite, which skips its update (superb-protocol 1.4).
         """
-        stacked = [_gradient(parameter) for parameter in self.stacked()]
+        stacked = self._gradients()
         alone = [[_gradient(parameter) for parameter in self.alone(g)] for g in range(self.size)]
-        norms = [gradient.flatten(1).norm(dim=1) for gradient in stacked]
+        norms = self._norms(stacked)
         norms += [torch.stack([get_total_norm(gradients) for gradients in alone])] if self.heads else []
         norm = torch.stack(norms).norm(dim=0)
-        factors = (largest / (norm + 1e-6)).clamp(max=1)
-        if bool((factors < 1).any()):
+        sizes = norm.tolist()
+        if any(size + 1e-6 > largest for size in sizes):
+            factors = (largest / (norm + 1e-6)).clamp(max=1)
             for gradient in stacked:
                 gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
             for gradients, factor in zip(alone, factors, strict=True):
                 for gradient in gradients:
                     gradient.mul_(factor)
-        for g, finite in enumerate(norm.isfinite().tolist()):
-            for row, gradient in zip(self._rows[g], stacked, strict=True):
-                row.grad = gradient[g] if finite else None
-            for parameter in self.alone(g) if not finite else []:
-                parameter.grad = None
+        rows = self._rows(stacked) if stacked else repeat(())
+        for size, row, gradients in zip(sizes, rows, alone, strict=False):
+            yield [*row, *gradients] if isfinite(size) else None
+
+    def _gradients(self) -> list[Tensor]:
+        """Of the stacked parameters."""
+        return [_gradient(parameter) for parameter in self.stacked()]
+
+    def _norms(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Of each stacked gradient, (G,)."""
+        return [gradient.flatten(1).norm(dim=1) for gradient in gradients]
+
+    def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Each head's gradients from the stacked ones."""
+        return zip(*(gradient.unbind() for gradient in gradients), strict=True)
 
     def weighted_sum(self, states: Tensor) -> Tensor:
         """States (batch, states, ..., dim) to their weighted sum for every head (G, batch, ..., dim)."""
-        flat = states.flatten(2)
-        return torch.einsum("gl,bln->gbn", self.layer_weights.softmax(-1), flat).unflatten(-1, states.shape[2:])
+        share, first = self.layer_weights.softmax(-1), states.transpose(0, 1)
+        flat = first.flatten(1)
+        if states.ndim > 3:
+            return (share @ flat).unflatten(1, first.shape[1:])
+        # The gradient of the weights is a small difference of large numbers: taken about the mean of all states it
+        # rounds to a fifth of the error. On frames that would cost two more passes over far more numbers.
+        centre = flat.mean(0)
+        return torch.addmm(centre, share, flat - centre).unflatten(1, first.shape[1:])
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
 
@@ -93,6 +109,10 @@ class LinearGrid(Grid):
     On utterance means (batch, states, dim) it gives the logits of KS, SID, IC and ER: their mean over time commutes
     with both linear layers (superb-protocol 7). On frames (batch, states, frames, dim) it gives those of PR. The two
     layers are stacked: weights (G, out, in) and biases (G, out).
+
+    With few outputs, or many frames, it is less work to multiply the two layers first; the same function. Where that
+    holds for utterances, `begin` does so once an update, and gradients end at the product: from there the chain rule
+    is applied head by head in `clipped`, so that the gradient of the large inner layer never leaves the cache.
     """
 
     def __init__(self, size: int, num_states: int, dim: int, outputs: int, settings: ProbeSettings) -> None:
@@ -100,20 +120,73 @@ class LinearGrid(Grid):
         inner, outer = nn.Linear(dim, settings.hidden), nn.Linear(settings.hidden, outputs)
         self.inner, self.inner_bias = _copies(inner.weight, size), _copies(inner.bias, size)
         self.outer, self.outer_bias = _copies(outer.weight, size), _copies(outer.bias, size)
+        self._batch = settings.batch
+        self._product: tuple[Tensor, Tensor] | None = None  # weight and bias of both layers, while an update lasts
 
     def stacked(self) -> list[nn.Parameter]:
         """The layer weights and both layers."""
         return [*super().stacked(), self.inner, self.inner_bias, self.outer, self.outer_bias]
 
+    def begin(self) -> None:
+        """Forget the gradients of the last update, and multiply the layers if that is less work.
+
+        The product is used until `clipped` has been read to its end.
+        """
+        super().begin()
+        if self._to_multiply(self._batch):
+            with torch.no_grad():
+                weight, bias = self._multiplied()
+            self._product = weight.requires_grad_(), bias.requires_grad_()
+
     def forward(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.weighted_sum(states)
-        (_, outputs, hidden), dim = self.outer.shape, x.shape[-1]
-        rows = x[0].numel() // dim
-        if rows * (dim + outputs) * hidden < (rows + hidden) * dim * outputs:
-            return _affine(_affine(x, self.inner, self.inner_bias), self.outer, self.outer_bias)
-        # With few outputs, or many frames, it is less work to multiply the two layers first; the same function.
+        if self._product is not None:
+            return _affine(x, *self._product)
+        if self._to_multiply(x[0].numel() // x.shape[-1]):
+            return _affine(x, *self._multiplied())
+        return _affine(_affine(x, self.inner, self.inner_bias), self.outer, self.outer_bias)
+
+    def clipped(self, largest: float) -> Iterator[list[Tensor] | None]:
+        """Each head's gradients, as of any grid; read to the end, they end the use of the product."""
+        yield from super().clipped(largest)
+        self._product = None
+
+    def _to_multiply(self, rows: int) -> bool:
+        (_, outputs, hidden), dim = self.outer.shape, self.inner.shape[-1]
+        return (rows + hidden) * dim * outputs <= rows * (dim + outputs) * hidden
+
+    def _multiplied(self) -> tuple[Tensor, Tensor]:
         bias = torch.baddbmm(self.outer_bias[..., None], self.outer, self.inner_bias[..., None])[..., 0]
-        return _affine(x, self.outer @ self.inner, bias)
+        return self.outer @ self.inner, bias
+
+    @torch.no_grad()
+    def _gradients(self) -> list[Tensor]:
+        """Of the stacked parameters; that of a product stands in for the inner layer's."""
+        if self._product is None:
+            return super()._gradients()
+        weight, bias = (_gradient(each) for each in self._product)
+        inner_bias = (bias[:, None] @ self.outer)[:, 0]
+        outer = torch.baddbmm(bias[..., None] * self.inner_bias[:, None], weight, self.inner.transpose(1, 2))
+        first = [_gradient(parameter) for parameter in Grid.stacked(self)]
+        return [*first, weight, inner_bias, outer, bias]
+
+    def _norms(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Of each stacked gradient, (G,); the inner layer's, outer^T weight, from two small products."""
+        norms = super()._norms(gradients)
+        if self._product is not None:
+            outer, weight = self.outer.detach(), gradients[-4]
+            squared = ((outer @ outer.transpose(1, 2)) * (weight @ weight.transpose(1, 2))).sum((1, 2))
+            norms[-4] = squared.clamp(min=0).sqrt()
+        return norms
+
+    def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        if self._product is None:
+            yield from super()._rows(gradients)
+            return
+        inner = torch.empty_like(self.inner[0])
+        for outer, row in zip(self.outer.detach().transpose(1, 2), super()._rows(gradients), strict=True):
+            *first, weight, inner_bias, outer_row, bias = row
+            yield *first, torch.mm(outer, weight, out=inner), inner_bias, outer_row, bias
 
 
 def _copies(parameter: Tensor, size: int) -> nn.Parameter:

@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tasks.base import ProbeSettings
 from tasks.heads import BiLSTM, LinearGrid, RecurrentHead, SeparateGrid
+from tasks.optimizer import GridAdamW
 
 SETTINGS = ProbeSettings(steps=1, batch=2, learning_rates=(0.1, 0.01), eval_every=1, hidden=8, recurrent=6, layers=2)
 
@@ -90,46 +91,61 @@ def test_multiplying_the_layers_first_changes_neither_logits_nor_gradients(outpu
 
 
 GRIDS = {
-    "stacked": lambda: LinearGrid(3, 2, 4, 5, SETTINGS),
-    "separate": lambda: SeparateGrid(3, 2, RecurrentHead(4, 5, SETTINGS)),
+    "stacked": lambda size: LinearGrid(size, 2, 4, 5, SETTINGS),
+    "multiplied": lambda size: LinearGrid(size, 2, 4, 2, SETTINGS),
+    "separate": lambda size: SeparateGrid(size, 2, RecurrentHead(4, 5, SETTINGS)),
 }
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.02])
 @pytest.mark.parametrize("kind", GRIDS)
-def test_an_update_is_that_of_torch_with_clipping_head_by_head(kind):
+def test_updates_are_those_of_torch_for_each_head_alone(kind, weight_decay):
     torch.manual_seed(0)
-    grid, rates, largest = GRIDS[kind](), (0.1, 0.01, 0.001), 0.5
-    optimizer = torch.optim.AdamW(grid.groups(rates), weight_decay=0.02, fused=True)
-    alone = [[nn.Parameter(p.clone()) for p in grid.of(g)] for g in range(3)]
-    optimizers = [torch.optim.AdamW(p, lr, weight_decay=0.02) for p, lr in zip(alone, rates, strict=True)]
+    grid, rates, largest = GRIDS[kind](3).double(), (0.1, 0.01, 0.001), 0.5
+    optimizer = GridAdamW(grid, rates, weight_decay)
+    alone = [GRIDS[kind](1).double() for _ in rates]
+    for each in alone:
+        for ours, theirs in zip(each.of(0), grid.of(0), strict=True):
+            ours.data.copy_(theirs)
+    optimizers = [
+        torch.optim.AdamW(each.parameters(), rate, weight_decay=weight_decay)
+        if weight_decay
+        else torch.optim.Adam(each.parameters(), rate)
+        for each, rate in zip(alone, rates, strict=True)
+    ]
+    # The first head's gradient is far above the limit, the last one's below.
+    scales = torch.tensor([100.0, 1.0, 1e-5])
     for _ in range(4):
-        x, lengths = torch.randn(2, 2, 6, 4), torch.tensor([6, 4])
-        grid.zero_grad()
-        # The first head's gradient is far above the limit, the last one's below.
-        (grid(x, lengths).square().sum((1, 2, 3)) * torch.tensor([100.0, 1.0, 1e-5])).sum().backward()
-        for g in range(3):
-            gradients = [p.grad[g].clone() for p in grid.stacked()] + [p.grad.clone() for p in grid.alone(g)]
-            for parameter, gradient in zip(alone[g], gradients, strict=True):
-                parameter.grad = gradient
-            nn.utils.clip_grad_norm_(alone[g], largest)
-            optimizers[g].step()
-        grid.clip(largest)
-        optimizer.step()
-        for g in range(3):
-            for ours, theirs in zip(grid.of(g), alone[g], strict=True):
-                torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
+        batches = [torch.randn(rows, 2, 6, 4, dtype=torch.double) for rows in (2, 1)]
+        grid.begin()
+        for x in batches:
+            (grid(x, lengths_of(x)).square().sum((1, 2, 3)) * scales).sum().backward()
+        optimizer.step(largest)
+        for each, scale, one in zip(alone, scales, optimizers, strict=True):
+            each.zero_grad()
+            for x in batches:
+                (each(x, lengths_of(x)).square().sum() * scale).backward()
+            nn.utils.clip_grad_norm_(each.parameters(), largest)
+            one.step()
+    for g, each in enumerate(alone):
+        torch.testing.assert_close(grid.of(g), each.of(0), rtol=1e-10, atol=1e-12)
+
+
+def lengths_of(x):
+    """Six valid frames of the first utterance, and four of the second."""
+    return torch.tensor([6, 4])[: len(x)]
 
 
 @pytest.mark.parametrize("kind", GRIDS)
 def test_a_head_with_a_gradient_that_is_not_finite_skips_the_update(kind):
     torch.manual_seed(0)
-    grid = GRIDS[kind]()
-    optimizer = torch.optim.AdamW(grid.groups((0.1, 0.1, 0.1)), weight_decay=0.0, fused=True)
+    grid = GRIDS[kind](3)
+    optimizer = GridAdamW(grid, (0.1, 0.1, 0.1), 0.0)
     before = [[p.detach().clone() for p in grid.of(g)] for g in range(3)]
+    grid.begin()
     losses = grid(torch.randn(2, 2, 6, 4), torch.tensor([6, 4])).square().mean((1, 2, 3))
     (losses * torch.tensor([1.0, float("nan"), float("inf")])).sum().backward()
-    grid.clip(1.0)
-    optimizer.step()
+    optimizer.step(1.0)
     changed = [any(not torch.equal(a, b) for a, b in zip(before[g], grid.of(g), strict=True)) for g in range(3)]
     assert changed == [True, False, False]
     assert all(p.isfinite().all() for p in grid.parameters())
