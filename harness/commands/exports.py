@@ -17,7 +17,7 @@ def export(checkpoint: str, form: str, out: Path) -> None:
     CHECKPOINT is a checkpoint folder of this harness, or mini-hubert.
 
     \b
-    harness export runs/starhubert-mini-seed0/student --format hf --out starhubert-hf
+    harness export runs/starhubert-mini-seed0/students/starhubert --format hf --out starhubert-hf
     harness export mini-hubert --format onnx --out mini-hubert-onnx
     """
     from students.export import export as write
@@ -34,7 +34,7 @@ def features(audio: Path, upstream: str, out: Path) -> None:
     """Hidden states of one audio file: arrays state_00, state_01, ... (frames, dim), with their names and stride.
 
     \b
-    harness features --upstream runs/starhubert-mini-seed0/student speech.wav --out speech.npz
+    harness features --upstream runs/starhubert-mini-seed0/students/starhubert speech.wav --out speech.npz
     """
     from harness.features import write_features
     from students.resolve import resolve
