@@ -111,6 +111,8 @@ class Dims:
             yield f"reuse needs as many heads in every layer, sizes has {heads}"
         if self.reuse and self.gated_position:
             yield f"reuse {self.reuse} does not go with gated_position"
+        if self.gated_position and self.sizes and not self.sizes[0][0]:
+            yield f"gated_position needs heads in layer 1, whose position table all layers share: sizes is {self.sizes}"
         if bool(self.predicted) != bool(self.prediction_width):
             yield f"predicted {self.predicted} does not go with prediction_width {self.prediction_width}"
 

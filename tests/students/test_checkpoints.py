@@ -16,7 +16,7 @@ def saved(tmp_path):
     return network, save_checkpoint(tmp_path, network, "starhubert", "layers", {"why": "test"}), tmp_path
 
 
-@pytest.mark.parametrize("student", STUDENTS)
+@pytest.mark.parametrize("student", ["starhubert", "armhubert", "fithubert"])
 def test_a_checkpoint_comes_back_as_it_was(student, tmp_path):
     preset, network = STUDENTS[student](), untrained(student, "mini", 0).network
     info = save_checkpoint(tmp_path, network, student, preset.exposes, {"why": "test"})

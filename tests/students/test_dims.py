@@ -33,6 +33,10 @@ def test_dims_tell_all_problems_at_once():
         ({"reuse": (1,)}, "reuse not 1"),
         ({"reuse": (2,), "sizes": ((1, 8), (2, 8))}, r"reuse needs as many heads in every layer, sizes has \[1, 2\]"),
         ({"gated_position": True, "sizes": ((0, 8), (2, 8))}, r"kept_heads \(\) does not name the heads of sizes"),
+        (
+            {"gated_position": True, "sizes": ((0, 8), (2, 8)), "kept_heads": ((), (0, 1))},
+            "gated_position needs heads in layer 1, whose position table all layers share",
+        ),
         ({"gated_position": True, "reuse": (2,)}, r"reuse \(2,\) does not go with gated_position"),
         ({"predicted": (0,), "prediction_width": 4}, "must name layers 1 to 2"),
         ({"predicted": (2,)}, r"predicted \(2,\) does not go with prediction_width 0"),
