@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.layout import MISSING, Cell, Column, Section, Table
+
 DATA = Path(__file__).parent / "data" / "published_counts.csv"
+RECONSTRUCTED = "Sizes reconstructed from the printed parameter count alone."
+_COLUMNS = (
+    Column("Network", align="l"),
+    Column("inference", "(M)", "Parameters"),
+    Column("as published", "(M)", "Parameters"),
+    Column("printed", "(M)", "Parameters"),
+    Column("difference", "", "Parameters"),
+    Column("strict", "", "MACs"),
+    Column("superb", "", "MACs"),
+    Column("printed", "(G)", "MACs"),
+    Column("difference", "", "MACs"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,34 +39,39 @@ def printed_counts() -> dict[str, PrintedCount]:
     return {line["key"]: PrintedCount(line["params_m"], line["macs_g"], line["note"]) for line in lines}
 
 
-def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Counts of paper-size networks beside the printed ones, in millions and giga, with the difference in %.
+def counts_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Counts of paper-size networks beside the printed ones, each with the difference: "exact" where ours rounds to it.
 
-    A count that rounds to the printed digits differs by 0 ("exact").
+    rows: with name, reconstructed, and the counts parameters, as_published, strict and superb. `superb` is compared, as
+    the leaderboard's profiler made the printed MACs (model-zoo.md 2.2).
     """
-    printed = printed_counts()
-    return [_compared(row, printed.get(row["name"], PrintedCount("", "", ""))) for row in rows]
+    printed, footnotes, body = printed_counts(), dict[str, int](), []
+    for row in rows:
+        beside = printed.get(row["name"], PrintedCount("", "", ""))
+        remarks = [text for text in (beside.note, RECONSTRUCTED if row["reconstructed"] else "") if text]
+        numbers = tuple(footnotes.setdefault(text, len(footnotes) + 1) for text in remarks)
+        texts = (
+            *(f"{row[key] / 1e6:.2f}" for key in ("parameters", "as_published")),
+            beside.parameters or MISSING,
+            difference(row["as_published"] / 1e6, beside.parameters),
+            *(f"{row[key]:,}" for key in ("strict", "superb")),
+            beside.macs or MISSING,
+            difference(row["superb"] / 1e9, beside.macs),
+        )
+        body.append((Cell(row["name"], footnotes=numbers), *map(Cell, texts)))
+    notes = (
+        "Parameters: those that inference of the states needs; with what the printed number includes besides; printed.",
+        "MACs over the 32 profiling utterances: convolutions, linear layers and attention products (strict); as the "
+        "leaderboard's profiler counts (superb); printed.",
+    )
+    title = "Parameters and MACs beside the printed ones"
+    return Table(title, _COLUMNS, (Section("", tuple(body)),), tuple(footnotes), notes)
 
 
-def _compared(row: dict[str, Any], printed: PrintedCount) -> dict[str, Any]:
-    return {
-        "network": row["name"] + (" [reconstructed]" if row["reconstructed"] else ""),
-        "parameters_M": f"{row['parameters'] / 1e6:.2f}",
-        "as_published_M": f"{row['as_published'] / 1e6:.2f}",
-        "printed_M": printed.parameters or None,
-        "parameters_difference": difference(row["as_published"] / 1e6, printed.parameters),
-        "strict_G": f"{row['strict'] / 1e9:.3f}",
-        "superb_G": f"{row['superb'] / 1e9:.3f}",
-        "printed_G": printed.macs or None,
-        "MACs_difference": difference(row["superb"] / 1e9, printed.macs),
-        "note": printed.note or None,
-    }
-
-
-def difference(value: float, printed: str) -> str | None:
-    """ "exact" where the value rounds to what is printed, else how far it is off in %; None if nothing is printed."""
+def difference(value: float, printed: str) -> str:
+    """ "exact" where the value rounds to what is printed, else how far it is off in %; a dash if nothing is printed."""
     if not printed:
-        return None
+        return MISSING
     decimals = len(printed.partition(".")[2])
     if f"{value:.{decimals}f}" == printed:
         return "exact"

@@ -34,7 +34,7 @@ def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, me
     from harness.complexity import PROFILING_SAMPLES
     from harness.counting import count_rows, upstream_row
     from harness.progress import Stages
-    from reports.counts import compared
+    from reports.counts import counts_table
     from reports.tables import plain_table
 
     if bool(names) == everything:
@@ -58,7 +58,7 @@ def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, me
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif everything and size == "paper":
-        print_table(plain_table(f"{title}, beside the printed", compared(rows)))
+        print_table(counts_table(rows))
     else:
         print_table(plain_table(title, rows))
 

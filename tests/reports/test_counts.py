@@ -1,6 +1,6 @@
 import pytest
 
-from reports.counts import compared, difference, printed_counts
+from reports.counts import RECONSTRUCTED, counts_table, difference, printed_counts
 
 
 @pytest.mark.parametrize(
@@ -11,7 +11,7 @@ from reports.counts import compared, difference, printed_counts
         (26.88, "27", "exact"),
         (449.945, "449.4", "+0.12 %"),
         (94.381936, "94.70", "-0.34 %"),
-        (5.0, "", None),
+        (5.0, "", "–"),
     ],
 )
 def test_a_count_is_exact_if_it_rounds_to_what_is_printed(value, printed, text):
@@ -19,20 +19,17 @@ def test_a_count_is_exact_if_it_rounds_to_what_is_printed(value, printed, text):
 
 
 def test_a_row_stands_beside_its_printed_counts():
-    row = {"name": "starhubert-s", "reconstructed": True, "parameters": 14_050_192, "as_published": 14_050_192}
-    (line,) = compared([{**row, "strict": 355_582_180_224, "superb": 355_582_180_224}])
-    assert line == {
-        "network": "starhubert-s [reconstructed]",
-        "parameters_M": "14.05",
-        "as_published_M": "14.05",
-        "printed_M": "14.1",
-        "parameters_difference": "exact",
-        "strict_G": "355.582",
-        "superb_G": "355.582",
-        "printed_G": None,
-        "MACs_difference": None,
-        "note": None,
+    counts = {
+        "parameters": 14_050_192,
+        "as_published": 14_050_192,
+        "strict": 355_582_180_224,
+        "superb": 355_582_180_224,
     }
+    table = counts_table([{"name": "starhubert-s", "reconstructed": True, **counts}])
+    texts = ["starhubert-s", "14.05", "14.05", "14.1", "exact", "355,582,180,224", "355,582,180,224", "–", "–"]
+    assert [cell.text for cell in table.rows[0]] == texts
+    assert table.rows[0][0].footnotes == (1,) and table.footnotes == (RECONSTRUCTED,)
+    assert len(table.columns) == len(texts)
 
 
 def test_printed_counts_are_those_of_the_table():
