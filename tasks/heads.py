@@ -73,7 +73,7 @@ class Grid(nn.Module):
         return [_gradient(parameter) for parameter in self.stacked()]
 
     def _norms(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Of each stacked gradient, (G,)."""
+        """Of each stacked gradient (G,), or of several together."""
         return [gradient.flatten(1).norm(dim=1) for gradient in gradients]
 
     def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
@@ -171,13 +171,13 @@ class LinearGrid(Grid):
         return [*first, weight, inner_bias, outer, bias]
 
     def _norms(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Of each stacked gradient, (G,); the inner layer's, outer^T weight, from two small products."""
-        norms = super()._norms(gradients)
-        if self._product is not None:
-            outer, weight = self.outer.detach(), gradients[-4]
-            squared = ((outer @ outer.transpose(1, 2)) * (weight @ weight.transpose(1, 2))).sum((1, 2))
-            norms[-4] = squared.clamp(min=0).sqrt()
-        return norms
+        """Of the inner layer's gradient, outer^T weight, from two small products, and of all the others together."""
+        if self._product is None:
+            return super()._norms(gradients)
+        outer, weight = self.outer.detach(), gradients[-4]
+        squared = ((outer @ outer.transpose(1, 2)) * (weight @ weight.transpose(1, 2))).sum((1, 2))
+        others = torch.cat([gradient.flatten(1) for gradient in gradients if gradient is not weight], dim=1)
+        return [squared.clamp(min=0).sqrt(), others.norm(dim=1)]
 
     def _rows(self, gradients: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         if self._product is None:
