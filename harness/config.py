@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from students.fitting import student_problems
 from students.names import suggestion
 from students.objective_names import parse
 from students.presets import STUDENTS, TEACHERS
@@ -58,10 +59,13 @@ class RunSettings:
             problems.append("no student given: expected some of " + ", ".join(STUDENTS))
         elif not any(problems):
             object.__setattr__(self, "teacher", self.teacher or self._own_teacher())
+        wrong = [problem for text in self.objectives for problem in _objective_problems(text)]
+        if not (any(problems) or wrong):
+            wrong = [f"{cell.name}: {problem}" for cell in self.cells for problem in _misfits(cell)]
         _refuse(
             *problems,
+            *wrong,
             _teacher_problem(self.teacher),
-            *(problem for text in self.objectives for problem in _objective_problems(text)),
             *_problems(self.tasks, self.seed, self.out, self.corpora),
             *_cache_problems(self.cache, self.cache_gb),
         )
@@ -112,6 +116,10 @@ def _teacher_problem(name: str) -> str | None:
     if not name or ":" in name or Path(name).exists():
         return None
     return unknown("teacher", name, TEACHER_NAMES)
+
+
+def _misfits(cell: Cell) -> list[str]:
+    return student_problems(parse(cell.objective), STUDENTS[cell.student]().paper)
 
 
 def _objective_problems(text: str) -> list[str]:

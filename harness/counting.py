@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.complexity import PROFILING_SAMPLES, count_network, parameters, profile, superb_extra
+from harness.complexity import (
+    PROFILING_SAMPLES,
+    ComplexityError,
+    count_network,
+    parameters,
+    profile,
+    superb_extra,
+)
 from students.presets import NETWORKS, Preset, Size
 
 if TYPE_CHECKING:
@@ -36,22 +43,21 @@ def count_rows(plan: Plan, stages: Stages) -> list[dict[str, Any]]:
         return rows
 
 
-def upstream_row(upstream: Upstream) -> dict[str, Any]:
-    """The same row for any upstream that is built of our own blocks, by formula."""
-    dims = upstream.dims
-    assert dims is not None
-    strict = {bucket: count.total for bucket, count in profile(dims).items()}
-    return {
-        "name": upstream.name,
-        "size": None,
-        "reconstructed": False,
-        "parameters": parameters(dims.bare()),
-        "as_published": None,
-        **strict,
-        "strict": sum(strict.values()),
-        "superb": None,
-        "method": _method(()),
-    }
+def upstream_row(spec: str) -> dict[str, Any]:
+    """The same row for an upstream as `students.resolve` spells it, by formula.
+
+    Raises ComplexityError for one that is not built of our own blocks, and as `resolve` does.
+    """
+    from students.resolve import resolve
+
+    upstream = resolve(spec, 0)
+    if upstream.dims is None:
+        raise ComplexityError(
+            f"{spec} has no network that we know: expected one of `harness list networks`, a checkpoint or a teacher; "
+            "for LightHuBERT type lighthubert_small"
+        )
+    blank = {"reconstructed": False, "as_published": None, "superb": None}
+    return {"name": upstream.name, "size": None, **_strict(upstream.dims), **blank, "method": _method(())}
 
 
 def macs(upstream: Upstream) -> dict[str, Any]:
@@ -63,18 +69,19 @@ def macs(upstream: Upstream) -> dict[str, Any]:
 
 
 def _counts(preset: Preset, dims: Dims, size: Size) -> dict[str, Any]:
-    strict = {bucket: count.total for bucket, count in profile(dims).items()}
     lengths = [samples for bucket in PROFILING_SAMPLES.values() for samples in bucket]
     fused = preset.fused_attention
     extra = 0 if fused is None else sum(superb_extra(dims, samples, fused) for samples in lengths)
     padded = sum(count.total for count in profile(dims, preset.pad_multiple).values())
-    return {
-        "parameters": parameters(dims.bare()),
-        "as_published": parameters(dims) + preset.extra_parameters if size == "paper" else None,
-        **strict,
-        "strict": sum(strict.values()),
-        "superb": padded + extra,
-    }
+    published = parameters(dims) + preset.extra_parameters if size == "paper" else None
+    return {**_strict(dims), "as_published": published, "superb": padded + extra}
+
+
+def _strict(dims: Dims) -> dict[str, Any]:
+    counts = profile(dims)
+    buckets = {bucket: count.total for bucket, count in counts.items()}
+    heads = sum(count.heads for count in counts.values())
+    return {"parameters": parameters(dims.bare()), **buckets, "strict": sum(buckets.values()), "heads": heads}
 
 
 def _method(buckets: tuple[str, ...]) -> str:

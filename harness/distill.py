@@ -86,6 +86,8 @@ class Trainer:
         )
         self.criterion = criterion
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(model, optimizer, schedule)
+        if teacher.network is not None:
+            teacher.network.to(self.accelerator.device)
         torch.manual_seed(seed)
 
     def update(self, batches: list[Batch]) -> tuple[float, float]:
@@ -98,8 +100,7 @@ class Trainer:
         total = 0.0
         for place, batch in enumerate(batches):
             mask = self._mask(batch, place) if self.criterion.masks else None
-            with self.accelerator.autocast():
-                loss = self._loss(batch, mask) / len(batches)
+            loss = self._loss(batch, mask) / len(batches)
             total += loss.item()
             if not math.isfinite(total):
                 raise DistillationError(f"the loss is {total} at step {self.step}: lower the learning rate")
@@ -113,7 +114,10 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, valid: DistillationData) -> float:
-        """The mean loss per utterance, in eval mode and without masking."""
+        """The mean loss per utterance, in eval mode and without masking.
+
+        Raises DistillationError if no utterance can be read.
+        """
         self.model.eval()
         total = count = 0.0
         for names in valid.drawn(self.settings.batch_seconds, 1, 0, shuffle=False):
@@ -121,11 +125,14 @@ class Trainer:
                 continue
             total += self._loss(batch, None).item() * len(batch.lengths)
             count += len(batch.lengths)
+        if not count:
+            raise DistillationError("none of the utterances to validate on can be read: see `harness doctor --corpora`")
         return total / count
 
     def _loss(self, batch: Batch, masked: Tensor | None) -> Tensor:
         waves = batch.waves.to(self.accelerator.device)
-        loss: Tensor = self.model(waves, batch.lengths, self._targets(batch, waves, masked), masked)
+        with self.accelerator.autocast():
+            loss: Tensor = self.model(waves, batch.lengths, self._targets(batch, waves, masked), masked)
         return loss
 
     def _targets(self, batch: Batch, waves: Tensor, masked: Tensor | None) -> Encoded:
@@ -156,6 +163,7 @@ class Trainer:
             "step": self.step,
             "drawn": self.drawn,
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),  # nothing without a GPU
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -169,6 +177,7 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.step, self.drawn = state["step"], state["drawn"]
         torch.set_rng_state(state["random"])
+        torch.cuda.set_rng_state_all(state["random_cuda"])
 
 
 def distill(

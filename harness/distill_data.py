@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.cache import GIB, MemoryCache
-from harness.features import PLAIN, Advance, Extractor
+from harness.features import PLAIN, TOGETHER, Advance, Extractor, batched
 from students.encoded import Encoded
 from students.upstreams import INPUT_OF_LAYERS
 from tasks.audio import SAMPLE_RATE, AudioError, num_samples
@@ -47,12 +47,20 @@ class DistillationData:
                 teacher.set_aside(item, error)
                 continue
             self.items[item.id], self.samples[item.id] = item, samples
-        upstream = teacher.upstream
-        size = sum(self.samples.values()) // upstream.stride * len(upstream.states) * upstream.dim * 4
-        if not self.live and size <= teacher.cache.budget:
-            teacher.frames(list(self.items.values()), PLAIN, advance)
+        advance(len(items) - len(self.items))
+        if self.live or self.bytes > teacher.cache.budget:
+            advance(len(self.items))
         else:
-            advance(len(items))
+            # What memory keeps may as well come at once; of a disk's only so much fits into memory.
+            together = len(self.items) if isinstance(teacher.cache, MemoryCache) else TOGETHER
+            for some in batched(self.items.values(), max(together, 1)):
+                teacher.frames(some, PLAIN, advance)
+
+    @property
+    def bytes(self) -> int:
+        """About how large the teacher's states for all utterances are."""
+        upstream = self.teacher.upstream
+        return sum(self.samples.values()) // upstream.stride * len(upstream.states) * upstream.dim * 4
 
     def drawn(self, batch_seconds: float, buckets: int, seed: int, shuffle: bool) -> Iterator[list[str]]:
         """Names of the utterances of each length-bucketed batch of one epoch; lhotse's sampler shuffles them and shards

@@ -17,6 +17,7 @@ from harness.progress import Stages
 from reports.records import write_text
 from students.checkpoints import FILE_NAME, save_checkpoint
 from students.criterion import Criterion
+from students.dims import Dims
 from students.encoder import SpeechEncoder
 from students.objective_names import parse
 from students.presets import STUDENTS, Size
@@ -27,20 +28,26 @@ CURVE = "distillation.jsonl"
 STATE = "distillation.pt"
 
 
+def student_dims(name: str, size: Size, teacher: Upstream) -> Dims:
+    """The sizes of a student that is to learn from a teacher: its heads predict states of the teacher's width.
+
+    Raises UpstreamError if the teacher has no network of our own blocks.
+    """
+    dims = STUDENTS[name]().dims(size)
+    width = teacher.inside().dims.width
+    return replace(dims, prediction_width=width) if dims.predicted else dims
+
+
 def new_student(name: str, size: Size, teacher: Upstream, seed: int) -> SpeechEncoder:
     """The network of a student before training: random, or what its preset copies of the teacher.
 
     Raises UpstreamError if the teacher has no network of our own blocks, or none that can be copied from.
     """
     preset = STUDENTS[name]()
-    dims = preset.dims(size)
-    if dims.predicted:
-        dims = replace(dims, prediction_width=teacher.dim)
     torch.manual_seed(seed)
-    student = SpeechEncoder(dims)
-    if teacher.network is None:
-        raise UpstreamError(f"{teacher.name} shows its hidden states alone: expected a teacher whose network is known")
+    student = SpeechEncoder(student_dims(name, size, teacher))
     if preset.copies:
+        assert teacher.network is not None
         weights, own = teacher.network.state_dict(), student.state_dict()
         copied = {key: weights.get(key) for key in own if key.startswith(preset.copies)}
         misfits = [key for key, value in copied.items() if value is None or value.shape != own[key].shape]
@@ -70,8 +77,7 @@ def distilled(
         folder.mkdir(parents=True, exist_ok=True)
         size: Size = "mini" if run["suite"] == "mini" else "paper"
         student = new_student(cell.student, size, teacher.upstream, run["seed"])
-        assert teacher.upstream.dims is not None
-        criterion = Criterion(parse(cell.objective), student.dims, teacher.upstream.dims)
+        criterion = Criterion(parse(cell.objective), student.dims, teacher.upstream.inside().dims)
         live = criterion.live or run["device"] != "cpu"
         what = "utterances" if live else f"{teacher.upstream.name} states"
         with stages.stage(what, len(splits["train"]) + len(splits["dev"])) as advance:
@@ -83,12 +89,14 @@ def distilled(
         with stages.stage(f"distil {cell.name}", settings.steps) as advance:
             advance(trainer.step)
             distill(trainer, train, valid, state, _reporter(folder / CURVE, trainer.step, advance))
+        teacher.upstream.inside().cpu()  # where the probes want it
         history = run | {"distillation": asdict(settings), "set_aside": teacher.skipped}
-        history |= {"commit": provenance.commit()[0], "versions": provenance.versions()}
+        commit, dirty = provenance.commit()
+        history |= {"commit": commit, "dirty": dirty, "versions": provenance.versions()}
         history["extra_parameters"] = criterion.parameter_count
         save_checkpoint(folder, student, cell.student, STUDENTS[cell.student]().exposes, history)
         state.unlink(missing_ok=True)
-    return from_checkpoint(folder, "student", cell.name)
+    return from_checkpoint(folder, cell.name)
 
 
 def _reporter(curve: Path, step: int, advance: Callable[[int], None]) -> Callable[[dict[str, Any]], None]:

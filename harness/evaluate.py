@@ -59,7 +59,7 @@ def evaluate_all(
 ) -> list[Record]:
     """One upstream on every task; a result that is already in the folder is read, not computed.
 
-    facts: fields of the records that belong to the upstream (teacher, macs and the like). cache: one for all tasks that
+    facts: fields of the records that belong to the upstream (macs and the like). cache: one for all tasks that
     may hold states already (None: as the suite keeps them).
     """
     done = {(record.config_hash, record.metric): record for record in read_records(context.folder)}
@@ -121,6 +121,8 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
         "upstream_kind": upstream.kind,
         "checkpoint_sha256": upstream.fingerprint if upstream.parameters else None,
         "parameters": upstream.parameters,
+        "teacher": upstream.teacher,
+        "objective": upstream.objective,
         "task": task.name,
         "task_version": task.version,
         "split": "test",

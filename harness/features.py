@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ CHUNK = 512  # utterances in memory at once, among which batches of similar leng
 BATCH_SAMPLES = 16 * SAMPLE_RATE  # padded samples of one batch: enough to fill two cores, small enough for any machine
 TOGETHER = 64  # utterances whose frames a caller should hold at once: 12 states of 64 x 15 s take 1 GB
 Advance = Callable[[int], None]
+T = TypeVar("T")
 PLAIN = AudioChain()
 
 
@@ -73,7 +74,7 @@ class Extractor:
         found = {name: states for name in names if (states := self._get(name)) is not None}
         missing = {name: item for name, item in zip(names, items, strict=True) if name not in found}
         advance(len(items) - len(missing))
-        for chunk in _batched(missing.items(), CHUNK):
+        for chunk in batched(missing.items(), CHUNK):
             waves = {name: wave for name, item in chunk if (wave := self.read(item, chain)) is not None}
             advance(len(chunk) - len(waves))
             for batch in _batches(waves):
@@ -135,7 +136,7 @@ def _name(kind: str, item: Item, chain: AudioChain) -> str:
     return f"{kind} {where} {item.start} {item.samples} {chain.gain_db} {chain.trim_silence}"
 
 
-def _batched(items: Iterable[tuple[str, Item]], size: int) -> Iterable[list[tuple[str, Item]]]:
+def batched(items: Iterable[T], size: int) -> Iterable[list[T]]:
     """Consecutive lists of at most `size` items."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):

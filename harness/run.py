@@ -10,7 +10,7 @@ from harness.complexity import PROFILING_SAMPLES
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.counting import count_rows, macs
 from harness.distill import DistillSettings
-from harness.distilled import CURVE, distilled
+from harness.distilled import CURVE, distilled, new_student, student_dims
 from harness.evaluate import evaluate_all, open_context
 from harness.features import Extractor
 from harness.progress import Stages
@@ -19,6 +19,8 @@ from reports.figures import distillation_figure
 from reports.measured import overall_scores, suite_label
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
+from students.criterion import check
+from students.objective_names import parse
 from students.presets import Size
 from students.resolve import resolve
 from students.upstreams import Upstream, fbank, untrained
@@ -52,23 +54,42 @@ class Run:
         self.teacher = Extractor(upstream, cache=cache or MemoryCache())
         scale = MINI_DISTILLATION if self.size == "mini" else OFFICIAL_DISTILLATION
         self.distillation = {cell: DistillSettings(cell.objective, **scale) for cell in settings.cells}
+        self._check()
+
+    def _check(self) -> None:
+        """Raises before anything is done what would stop a student later: UsageError, UpstreamError, CriterionError."""
+        import torch
+
+        if self.settings.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("no GPU that PyTorch sees: expected one for --device cuda; type --device cpu")
+        for cell in self.settings.cells:
+            new_student(cell.student, self.size, self.teacher.upstream, self.settings.seed)
+            dims = student_dims(cell.student, self.size, self.teacher.upstream)
+            check(parse(cell.objective), dims, self.teacher.upstream.inside().dims)
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the run's numbers, as plain values."""
         protocol = self.settings.protocol
+        probes = {name: asdict(self.suite.probe(load_task(name, protocol))) for name in self.settings.tasks}
+        return self.resolved_distillation() | _plain({"protocol": protocol, "probes": probes})
+
+    def resolved_distillation(self) -> dict[str, Any]:
+        """Everything that decides the students, as plain values."""
         resolved = {
             "teacher": self.settings.teacher,
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
-            "protocol": protocol,
-            "data_fingerprint": self.suite.fingerprint,
+            "data_fingerprint": self.suite.data_fingerprint([self.splits]),
             "seed": self.settings.seed,
             "device": self.settings.device,
             "distillation": {cell.name: asdict(settings) for cell, settings in self.distillation.items()},
-            "probes": {name: asdict(self.suite.probe(load_task(name, protocol))) for name in self.settings.tasks},
         }
-        plain: dict[str, Any] = json.loads(json.dumps(resolved))
-        return plain
+        return _plain(resolved)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def execute(settings: RunSettings, stages: Stages) -> list[Record]:
@@ -77,6 +98,7 @@ def execute(settings: RunSettings, stages: Stages) -> list[Record]:
     Raises UsageError if the folder holds a run with other settings.
     """
     run = Run(settings, stages)
+    _claim(settings.out, run.resolved())
     students = _distilled(run)
     counts = _counts(run)
     records = _evaluate(run, students)
@@ -89,14 +111,15 @@ def execute_distillation(settings: RunSettings, stages: Stages) -> list[Path]:
 
     Raises UsageError if the folder holds a run with other settings.
     """
-    _distilled(Run(settings, stages))
+    run = Run(settings, stages)
+    _claim(settings.out, run.resolved_distillation())
+    _distilled(run)
     return [settings.out / STUDENTS_FOLDER / cell.folder for cell in settings.cells]
 
 
 def _distilled(run: Run) -> list[Upstream]:
     """The students of a run, from its folder where they are there already."""
-    folder, resolved = run.settings.out / STUDENTS_FOLDER, run.resolved()
-    _claim(run.settings.out, resolved)
+    folder, resolved = run.settings.out / STUDENTS_FOLDER, run.resolved_distillation()
     return [
         distilled(folder / cell.folder, cell, run.splits, run.teacher, how, resolved, run.stages)
         for cell, how in run.distillation.items()
@@ -104,16 +127,26 @@ def _distilled(run: Run) -> list[Upstream]:
 
 
 def _claim(folder: Path, resolved: dict[str, Any]) -> None:
-    """Write the resolved settings to the run's folder, or find them there unchanged."""
-    path = folder / "settings.json"
+    """Write the resolved settings to the run's folder, or find those that are there unchanged and add to them."""
+    path, before = folder / "settings.json", {}
     if path.exists():
         before = _stored(path)
-        changed = [key for key in resolved if not isinstance(before, dict) or before.get(key) != resolved[key]]
+        if not isinstance(before, dict):
+            raise UsageError(f"{path} holds no settings: remove it, and give the command again")
+        changed = [key for key in resolved if key in before and not _agree(before[key], resolved[key])]
         if changed:
             raise UsageError(
                 f"{folder} holds a run with another {', '.join(changed)}: give a new folder with --out, or remove it"
             )
-    write_text(path, json.dumps(resolved, indent=2) + "\n")
+    probes = before.get("probes", {}) | resolved.get("probes", {})
+    write_text(path, json.dumps(before | resolved | ({"probes": probes} if probes else {}), indent=2) + "\n")
+
+
+def _agree(before: Any, now: Any) -> bool:
+    """Equal, and of the probes of single tasks those that are in both."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(before[key] == now[key] for key in before.keys() & now.keys())
+    return bool(before == now)
 
 
 def _stored(path: Path) -> Any:
@@ -151,8 +184,7 @@ def _evaluate(run: Run, students: list[Upstream]) -> list[Record]:
     controls = [untrained(name, run.size, settings.seed) for name in settings.students]
     for upstream in (fbank(), run.teacher.upstream, *controls, *students):
         cache = run.teacher.cache if upstream is run.teacher.upstream and run.store is None else None
-        teacher = settings.teacher if upstream.kind == "student" else None
-        records += evaluate_all(upstream, macs(upstream) | {"teacher": teacher}, context, run.stages, cache)
+        records += evaluate_all(upstream, macs(upstream), context, run.stages, cache)
     return records
 
 
@@ -185,7 +217,7 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Rec
     context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
     decisive = ("upstream", "suite", "protocol", "seed")
     _claim(settings.out, {name: getattr(settings, name) for name in decisive} | {"weights": upstream.fingerprint})
-    records = evaluate_all(upstream, macs(upstream) | {"teacher": None}, context, stages)
+    records = evaluate_all(upstream, macs(upstream), context, stages)
     plain = json.loads(json.dumps(asdict(settings), default=str))
     write_report(settings.out, RunReport(read_records(context.folder), [], {}, plain, stages.seconds))
     return records

@@ -1,8 +1,8 @@
 """Real-time factor and peak memory of a network on this machine."""
 
 import multiprocessing
-import resource
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,7 +15,7 @@ REPEATS = 5
 
 
 def measured(name: str, size: Size, stages: Stages) -> dict[str, Any]:
-    """Seconds of work per second of audio, and megabytes beyond those of an idle process, for one network or upstream.
+    """Seconds of work per second of audio, and megabytes for the weights and the work, for one network or upstream.
 
     One utterance of 10 s in fp32 on the CPU with PyTorch's own number of threads, median of 5 after one to warm up, in
     a process of its own.
@@ -33,13 +33,10 @@ def _measure(name: str, size: Size) -> dict[str, Any]:
     from students.encoder import SpeechEncoder
     from students.resolve import resolve
 
-    idle = _peak()
-    if name in NETWORKS:
-        network = SpeechEncoder(NETWORKS[name]().dims(size)).eval()
-    else:
-        found = resolve(name, 0).network
-        assert found is not None
-        network = found
+    network = SpeechEncoder(NETWORKS[name]().dims(size)).eval() if name in NETWORKS else resolve(name, 0).inside()
+    held = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten; loading may have taken more
+    idle = _resident() - held
     wave = 0.1 * torch.randn(1, int(SECONDS * SAMPLE_RATE), generator=torch.Generator().manual_seed(0))
     lengths, times = torch.tensor([wave.shape[1]]), []
     with torch.inference_mode():
@@ -51,6 +48,15 @@ def _measure(name: str, size: Size) -> dict[str, Any]:
     return {"real_time_factor": round(factor, 4), "peak_MB": megabytes, "threads": torch.get_num_threads()}
 
 
+def _resident() -> int:
+    return _status("VmRSS")
+
+
 def _peak() -> int:
-    """The most memory that this process has held so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _status("VmHWM")
+
+
+def _status(key: str) -> int:
+    """A size out of this process's status, in bytes (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

@@ -131,6 +131,9 @@ def _check_comparable(records: Sequence[Record]) -> None:
         found = [record for record in records if column(record) == key]
         names = ("task_version", "split", "metric", "higher_is_better", "data_fingerprint", "protocol")
         _check_alike(found, names, f" on {key}")
+    for upstream in dict.fromkeys(record.upstream for record in records):
+        own = [record for record in records if record.upstream == upstream]
+        _check_alike(own, ("teacher", "objective"), f" of {upstream}")
     cells = Counter((record.upstream, column(record), record.seed) for record in records)
     (upstream, task, seed), count = cells.most_common(1)[0]
     if count > 1:

@@ -10,7 +10,8 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+ADDED: dict[int, dict[str, Any]] = {3: {"objective": None}}  # by version, the keys that older records lack
 TWO_METRICS = ("sf_f1", "sf_cer")
 CURE = "restore the file, or delete it and run the task again"
 
@@ -30,6 +31,8 @@ class Record:
     deviations: from the official settings. predictions: name of the JSON-lines file beside the record, one line an
     example.
 
+    teacher, objective: what a student was distilled from and with, None for others and where it is not known.
+
     Raises RecordError for a value of the wrong type or a number that is not finite.
     """
 
@@ -38,6 +41,7 @@ class Record:
     upstream_kind: Literal["student", "teacher", "random", "fbank", "upstream"]
     checkpoint_sha256: str | None
     teacher: str | None
+    objective: str | None
     task: str
     task_version: int
     split: str
@@ -168,14 +172,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 def from_json(values: Any, source: str) -> Record:
     """The record in a value read from JSON; source: where it was, for the message.
 
-    Raises RecordError for another schema version, unknown or missing keys, a value of the wrong type or a non-finite
-    one.
+    A record of an older schema version is brought up to date. Raises RecordError for an unknown version, unknown or
+    missing keys, a value of the wrong type or a non-finite one.
     """
     if not isinstance(values, dict):
         raise RecordError(f"{source}: holds a {type(values).__name__}; expected one record; {CURE}")
     version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or version not in range(min(ADDED) - 1, SCHEMA_VERSION + 1):
         raise RecordError(f"{source}: schema_version is {version!r}; expected {SCHEMA_VERSION}: run the task again")
+    for later in range(version + 1, SCHEMA_VERSION + 1):
+        values = ADDED[later] | values | {"schema_version": later}
     expected = {field.name for field in fields(Record)}
     problems = [f"unknown key {key!r}" for key in values if key not in expected]
     problems += [f"missing key {key!r}" for key in sorted(expected - values.keys())]

@@ -41,7 +41,8 @@ def selection_table(records: Sequence[Record]) -> Table:
         cells = [Cell(texts[place], marks[i][place]) for i, (_, texts, _) in enumerate(table)]
         if len(seeds) > 1 and means[name] is not None:
             cells[0] = replace(cells[0], spread=f"± {stdev(overall[name]):.2f}")
-        rows.append((Cell(name), *cells))
+        objective = next((record.objective for record in chosen if record.upstream == name), None)
+        rows.append((Cell(name if objective is None or "[" in name else f"{name} [{objective}]"), *cells))
     head = (Column("Student [objective]", align="l"), *(column for column, *_ in table))
     tasks = len({task for task, _ in kinds.values()})
     note = (

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from students.dims import Dims
 from students.encoded import Encoded
+from students.fitting import headed, student_problems, teacher_problems
 from students.objective_names import Objective
 from students.predictions import DistilHubert, Hints
 
@@ -28,11 +29,10 @@ class Criterion(nn.Module):
 
     def __init__(self, objective: Objective, student: Dims, teacher: Dims) -> None:
         super().__init__()
-        _check(objective, student, teacher)
-        headed = [name for name, _ in objective.terms if name in _HEADED]
-        self.plain = Objective(tuple(term for term in objective.terms if term[0] not in headed))
+        check(objective, student, teacher)
+        self.plain = Objective(tuple(term for term in objective.terms if term[0] not in _HEADED))
         self.weights = dict(objective.terms)
-        self.heads = nn.ModuleDict({name: _HEADED[name](student, teacher) for name in headed})
+        self.heads = nn.ModuleDict({name: _HEADED[name](student, teacher) for name in headed(objective)})
         self.needs_maps, self.masks = objective.needs_maps, objective.masks
         self.live = self.needs_maps or self.masks or objective.needs_projected
 
@@ -48,29 +48,8 @@ class Criterion(nn.Module):
         return torch.stack(losses).sum()
 
 
-def _check(objective: Objective, student: Dims, teacher: Dims) -> None:
-    problems = []
-    if student.layers > teacher.layers:
-        problems.append(
-            f"the student has {student.layers} layers and the teacher {teacher.layers}: expected no more than the "
-            "teacher's; choose a shallower student or a deeper teacher"
-        )
-    framewise = [name for name, _ in objective.terms if name not in _HEADED]
-    if student.reduction > 1 and framewise:
-        problems.append(
-            f"objective {framewise[0]} compares frame by frame and the student joins {student.reduction} frames into "
-            "one: expected an objective with heads; type --objective hint"
-        )
-    if objective.masks and not (student.mask_vector and teacher.mask_vector):
-        lacking = "teacher" if student.mask_vector else "student"
-        problems.append(
-            f"objective masking needs a mask vector and the {lacking} has none: expected a student such as maskhubert "
-            "and a teacher such as mini-hubert or a pretrained HuBERT; type --objective hint for others"
-        )
-    if student.predicted and student.prediction_width != teacher.width:
-        problems.append(
-            f"the student's heads predict {student.prediction_width} values and the teacher's states have "
-            f"{teacher.width}: expected the same"
-        )
+def check(objective: Objective, student: Dims, teacher: Dims) -> None:
+    """Raise CriterionError, with all reasons, where the objective does not suit the student or the teacher."""
+    problems = student_problems(objective, student) + teacher_problems(objective, student, teacher)
     if problems:
         raise CriterionError("\n".join(problems))

@@ -51,6 +51,8 @@ def _card(upstream: Upstream, info: CheckpointInfo, usage: str) -> str:
         "Checkpoint": f"SHA-256 {info.sha256}",
     }
     plain = {key: value for key, value in info.history.items() if isinstance(value, str | int | float)}
+    training = info.history.get("distillation") or {}
+    plain |= {key: training[key] for key in ("objective", "steps", "learning_rate", "batch_seconds") if key in training}
     versions = info.history.get("versions") or {}
     rows |= {key.replace("_", " ").capitalize(): value for key, value in plain.items()}
     rows |= {"Versions": ", ".join(f"{name} {version}" for name, version in versions.items())} if versions else {}

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from students.dims import Dims
 from students.encoded import Encoded
 from students.encoder import Head
+from students.layers import teacher_layer
 
 LOWER_WEIGHT = 0.1  # of every layer but the last
 TARGETS = 3  # teacher layers that DistilHuBERT predicts: a third, two thirds and all of the way up
@@ -20,25 +21,27 @@ TARGETS = 3  # teacher layers that DistilHuBERT predicts: a third, two thirds an
 class Hints(nn.Module):
     """Squared error between every layer's prediction and its teacher layer, 1 for the last and 0.1 for the others.
 
-    Student layer l predicts teacher layer round(l L_T / L_S). Call with what student and teacher say of a batch to get
-    a scalar. Source: arXiv 2207.00555 (FitHuBERT); with masked passes arXiv 2305.11685 (MaskHuBERT, ARMHuBERT).
+    Student layer l predicts the teacher layer that students.layers names; a frame that the student's reduction leaves
+    over counts nothing. Call with what student and teacher say of a batch to get a scalar.
+    Source: arXiv 2207.00555 (FitHuBERT); with masked passes arXiv 2305.11685 (MaskHuBERT, ARMHuBERT).
     """
 
     def __init__(self, student: Dims, teacher: Dims) -> None:
         super().__init__()
         own = set(range(1, student.layers + 1)) - set(student.predicted)
         self.heads = nn.ModuleDict({str(layer): Head(student, teacher.width) for layer in sorted(own)})
-        self.layers = {layer: round(layer * teacher.layers / student.layers) for layer in range(1, student.layers + 1)}
+        depth, self.reduction = student.layers, student.reduction
+        self.layers = {layer: teacher_layer(layer, depth, teacher.layers) for layer in range(1, depth + 1)}
 
     def forward(self, student: Encoded, teacher: Encoded) -> Tensor:
-        last = max(self.layers)
+        last, frames = max(self.layers), student.frames * self.reduction
         total = torch.zeros((), device=student.states[0].device)
         for layer, target in self.layers.items():
             own = student.predictions.get(layer)
             said = self.heads[str(layer)](student.states[layer]) if own is None else own
-            said, heard = _valid(said, teacher.states[target], teacher.frames)
+            said, heard = _valid(said, teacher.states[target], frames)
             weight = 1.0 if layer == last else LOWER_WEIGHT
-            total = total + weight * _average((said - heard).square().mean(-1), teacher.frames)
+            total = total + weight * _average((said - heard).square().mean(-1), frames)
         return total
 
 
@@ -59,21 +62,21 @@ class DistilHubert(nn.Module):
     def forward(self, student: Encoded, teacher: Encoded) -> Tensor:
         losses = []
         for head, target in zip(self.heads, self.targets, strict=True):
-            said, heard = _valid(head(student.states[-1]), teacher.states[target], teacher.frames)
+            said, heard = _valid(head(student.states[-1]), teacher.states[target], student.frames)
             distance = (said - heard).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(said, heard, dim=-1))
-            losses.append(_average(distance, teacher.frames))
+            losses.append(_average(distance, student.frames))
         return torch.stack(losses).mean()
 
 
 def _valid(said: Tensor, heard: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Prediction and target (batch, frames, width) in fp32, both zero behind an utterance's length."""
-    time = said.shape[1]
+    time = int(frames.max())
     valid = (torch.arange(time, device=said.device) < frames.to(said.device)[:, None])[..., None]
-    return torch.where(valid, said.float(), 0.0), torch.where(valid, heard[:, :time].detach().float(), 0.0)
+    return torch.where(valid, said[:, :time].float(), 0.0), torch.where(valid, heard[:, :time].detach().float(), 0.0)
 
 
 def _average(error: Tensor, frames: Tensor) -> Tensor:
     """Mean of (batch, frames) over the valid frames of each utterance, then over the batch; 0 means no error."""
-    frames = frames.to(error.device).clamp(max=error.shape[1])
+    frames = frames.to(error.device)
     valid = torch.arange(error.shape[1], device=error.device) < frames[:, None]
     return (torch.where(valid, error, 0.0).sum(1) / frames).mean()

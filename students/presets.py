@@ -189,6 +189,7 @@ def _masked(name: str, width: int, ffn: int, reuse: bool) -> Preset:
         Dims(thin_stem(width), width, 12, 12, ffn, **paper, **heads, **_DROPOUT),
         Dims(thin_stem(width // 4, 4), width // 4, 6, 3, ffn // 4, **mini, **heads, **_MINI_POSITIONS),
         exposes="predictions",
+        teacher="hf:facebook/hubert-base-ls960",  # torchaudio's files lack the mask vector
         objective="masking",
     )
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from students.bundles import TEACHER_BUNDLES, torchaudio_bundle
-from students.checkpoints import load_checkpoint
 from students.dphubert import dphubert
 from students.fairseq import fairseq_file
 from students.huggingface import huggingface
@@ -11,7 +10,7 @@ from students.names import UPSTREAM_FORMS, suggestion
 from students.official import official
 from students.presets import STUDENTS, Size
 from students.s3prl_hub import s3prl
-from students.upstreams import Upstream, UpstreamError, fbank, from_network, mini_teacher, untrained
+from students.upstreams import Upstream, UpstreamError, fbank, from_checkpoint, mini_teacher, untrained
 
 
 def resolve(spec: str, seed: int, size: Size = "mini") -> Upstream:
@@ -65,6 +64,4 @@ def _checkpoint(path: Path) -> Upstream:
     """A student of this harness, or the teacher that `harness pretrain` writes."""
     if (path / "config.json").is_file():
         raise UpstreamError(f"{path} is a Hugging Face folder: expected a checkpoint of this harness; type hf:{path}")
-    network, info = load_checkpoint(path)
-    kind = "student" if info.name in STUDENTS else "teacher"
-    return from_network(info.name, kind, network, info.exposes)
+    return from_checkpoint(path)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,7 +42,8 @@ class Upstream:
     "teacher", "random", "student" or "upstream" (any other model); states names what each entry of the list is;
     fingerprint identifies the weights; parameters is their number, 0 for a front end that has none; network is None
     for all that is not built of our own blocks. normalisation: what is added to the variance of an utterance before it
-    is brought to zero mean and unit variance for the network, None where the network takes it as it is.
+    is brought to zero mean and unit variance for the network, None where the network takes it as it is. teacher,
+    objective: what a student was distilled from and with, as far as its checkpoint tells.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Upstream:
     parameters: int = 0
     network: SpeechEncoder | None = None
     normalisation: float | None = None
+    teacher: str | None = None
+    objective: str | None = None
 
     def __call__(self, waves: Tensor, lengths: Tensor) -> States:
         with torch.no_grad():
@@ -63,18 +66,22 @@ class Upstream:
     def encode(self, waves: Tensor, lengths: Tensor, with_maps: bool = False, masked: Tensor | None = None) -> Encoded:
         """All that the network says of a batch, without gradients; see students.encoder.SpeechEncoder.
 
-        Waveforms are normalised as the network expects them. Raises UpstreamError for an upstream that is not built of
-        our own blocks.
+        Waveforms are normalised as the network expects them. Raises UpstreamError as `inside` does.
         """
+        network = self.inside()
+        with torch.no_grad():
+            waves = normalised(waves, lengths, self.normalisation)
+            encoded: Encoded = network(waves, lengths, with_maps, masked)
+        return encoded
+
+    def inside(self) -> SpeechEncoder:
+        """The network. Raises UpstreamError for an upstream that is not built of our own blocks."""
         if self.network is None:
             raise UpstreamError(
                 f"{self.name} shows its hidden states alone: expected a teacher whose network is known; type "
                 "mini-hubert, hubert_base, hf:FOLDER, torchaudio:BUNDLE or a file"
             )
-        with torch.no_grad():
-            waves = normalised(waves, lengths, self.normalisation)
-            encoded: Encoded = self.network(waves, lengths, with_maps, masked)
-        return encoded
+        return self.network
 
     @property
     def dims(self) -> Dims | None:
@@ -136,15 +143,20 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def from_checkpoint(path: Path, kind: str, name: str | None = None) -> Upstream:
-    """A checkpoint of this harness as an upstream. Raises CheckpointError if it cannot be used."""
+def from_checkpoint(path: Path, name: str | None = None) -> Upstream:
+    """A checkpoint of this harness as an upstream: a student, or the teacher that `harness pretrain` writes.
+
+    name: in place of the network's. Raises CheckpointError if it cannot be used.
+    """
     network, info = load_checkpoint(path)
-    return from_network(name or info.name, kind, network, info.exposes)
+    upstream = from_network(name or info.name, "student" if info.name in STUDENTS else "teacher", network, info.exposes)
+    objective = info.history.get("distillation", {}).get("objective")
+    return replace(upstream, teacher=info.history.get("teacher"), objective=objective)
 
 
 def mini_teacher() -> Upstream:
     """mini-hubert, the small HuBERT that ships with the project."""
-    return from_checkpoint(MINI_TEACHER, "teacher")
+    return from_checkpoint(MINI_TEACHER)
 
 
 def untrained(student: str, size: Size, seed: int) -> Upstream:

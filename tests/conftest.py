@@ -13,6 +13,7 @@ FIELDS: dict[str, Any] = {
     "upstream_kind": "student",
     "checkpoint_sha256": "ab12",
     "teacher": "mini-hubert",
+    "objective": None,
     "task": "pr",
     "task_version": 1,
     "split": "test",

@@ -22,9 +22,9 @@ from tasks.registry import TASKS
 def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, measure: bool, as_json: bool) -> None:
     """Parameters and MACs over the 32 profiling utterances in four buckets.
 
-    NAMES are networks, or upstreams such as a checkpoint. `parameters` are those that inference needs; `as_published`
-    adds what the printed number includes. `strict` counts convolutions, linear layers and attention products; `superb`
-    is what the leaderboard's profiler makes of the same network.
+    NAMES are networks, or upstreams such as a checkpoint. `parameters` leave out prediction heads and mask vector;
+    `as_published` has what the printed number includes. `strict` counts convolutions, linear layers and attention
+    products, `heads` among them those of prediction heads; `superb` is what the leaderboard's profiler makes of it.
 
     \b
     harness count starhubert hubert_base
@@ -43,17 +43,16 @@ def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, me
     problems = [_count_problem(name, size) for name in names]
     if any(problems):
         raise UsageError("\n".join(problem for problem in problems if problem))
+    if verify and not all(name in NETWORKS for name in names):
+        raise UsageError("--verify traces networks of `harness list networks` alone: leave out --verify or the others")
     stages, buckets = Stages(), tuple(PROFILING_SAMPLES) if verify else ()
-    networks = [name for name in names if name in NETWORKS]
-    rows = count_rows([(name, size, buckets) for name in networks], stages)
-    if len(networks) < len(names):
-        from students.resolve import resolve
-
-        rows += [upstream_row(resolve(name, 0)) for name in names if name not in NETWORKS]
+    rows = [
+        count_rows([(name, size, buckets)], stages)[0] if name in NETWORKS else upstream_row(name) for name in names
+    ]
     if measure:
         from harness.speed import measured
 
-        rows = [row | measured(row["name"], size, stages) for row in rows]
+        rows = [row | measured(name, size, stages) for name, row in zip(names, rows, strict=True)]
     title = "Parameters and MACs over the 32 profiling utterances"
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -68,7 +67,8 @@ def _count_problem(name: str, size: Size) -> str | None:
         if NETWORKS[name]().dims_exist(size):
             return None
         return f"{name} has no {size} size: expected one that has, such as starhubert; leave out --size {size}"
-    return None if ":" in name or Path(name).exists() else unknown("network", name, tuple(NETWORKS))
+    known = ":" in name or name == TEACHER_NAMES[0] or Path(name).exists()
+    return None if known else unknown("network", name, tuple(NETWORKS))
 
 
 @click.command("list")

@@ -91,7 +91,7 @@ def test_predictions_come_first(tmp_path: Path, record: Make, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 1}, "schema_version is 1; expected 2"),
+        ({"schema_version": 1}, "schema_version is 1; expected 3"),
         ({"value": "12"}, "value is '12'; expected float | None"),
         ({"value": True}, "value is True"),
         ({"value": float("nan")}, "value is nan; expected a finite number"),
@@ -114,8 +114,8 @@ def test_wrong_value_is_refused(record: Make, change: dict[str, Any], message: s
         (lambda text: text[:-20], "not a JSON file"),
         (lambda text: text.replace("12.5", "NaN"), "NaN"),
         (lambda text: text.replace("12.5", '"12.5"'), "value is '12.5'"),
-        (lambda text: text.replace('"schema_version": 2', '"schema_version": 7'), "schema_version is 7"),
-        (lambda text: text.replace('"schema_version": 2,', ""), "schema_version is None"),
+        (lambda text: text.replace('"schema_version": 3', '"schema_version": 7'), "schema_version is 7"),
+        (lambda text: text.replace('"schema_version": 3,', ""), "schema_version is None"),
         (lambda text: text.replace('"metric"', '"metrik"'), "unknown key 'metrik', missing key 'metric'"),
         (lambda text: "[]", "holds a list"),
     ],

@@ -123,7 +123,25 @@ def test_padding_changes_no_loss_and_no_gradient(kind):
             assert all(one is None for one in alone)
         else:
             torch.testing.assert_close(gradient, sum(alone), rtol=1e-5, atol=1e-7)
-    assert all(state.grad is None for state in teacher.states)
+    objective(student, teacher).backward()
+    assert all(state.grad is None for state in teacher.states) and student.states[-1].grad is not None
+
+
+def test_a_reduced_student_is_the_same_in_a_padded_batch():
+    """Odd numbers of frames: the last is not half of any pair, and the batch's longest leaves room for it."""
+    torch.manual_seed(0)
+    dims = replace(STUDENT, reduction=2, predicted=(3,), prediction_width=8)
+    student, teacher = SpeechEncoder(dims).double().eval(), SpeechEncoder(TEACHER).double().eval()
+    hints = Hints(dims, TEACHER).double()
+    lengths = torch.tensor([400 + 320 * (frames - 1) for frames in (31, 5, 30)])
+    waves = torch.randn(3, int(lengths.max()), dtype=torch.float64)
+    waves *= torch.arange(waves.shape[1]) < lengths[:, None]
+    whole = hints(student(waves, lengths), teacher(waves, lengths))
+    alone = [
+        hints(student(wave[None, :size], size[None]), teacher(wave[None, :size], size[None]))
+        for wave, size in zip(waves, lengths, strict=True)
+    ]
+    assert whole.item() == pytest.approx(sum(loss.item() for loss in alone) / 3, rel=1e-6)
 
 
 def test_a_composite_adds_its_weighted_terms():
@@ -141,21 +159,21 @@ def test_the_star_family_trains_no_extra_parameters(objective):
 
 
 @pytest.mark.parametrize(
-    ("objective", "student", "line"),
+    ("objective", "student", "teacher", "line"),
     [
-        ("star", replace(STUDENT, layers=7), "the student has 7 layers and the teacher 6"),
-        (
-            "star",
-            replace(STUDENT, reduction=2),
-            "compares frame by frame and the student joins 2 frames",
-        ),
-        ("masking", STUDENT, "objective masking needs a mask vector and the student has none"),
-        ("hint", replace(STUDENT, predicted=(3,), prediction_width=5), "the student's heads predict 5 values"),
+        ("star", replace(STUDENT, layers=7), TEACHER, "the student has 7 layers and the teacher 6"),
+        ("star", replace(STUDENT, reduction=2), TEACHER, "star compares frame by frame and the student joins 2 frames"),
+        ("hint+distilhubert", replace(STUDENT, reduction=2), TEACHER, "distilhubert compares frame by frame"),
+        ("masking", STUDENT, TEACHER, "masking needs a mask vector and the student has none"),
+        ("masking", replace(STUDENT, mask_vector=True), STUDENT, "this teacher's file has none"),
+        ("hint", replace(STUDENT, predicted=(3,), prediction_width=5), TEACHER, "the student's heads predict 5 values"),
+        ("star", replace(STUDENT, predicted=(3,), prediction_width=8), TEACHER, "which objective star does not train"),
+        ("star", STUDENT, replace(TEACHER, reduction=2), "the teacher joins 2 frames into one"),
     ],
 )
-def test_an_objective_that_does_not_suit_is_refused(objective, student, line):
+def test_an_objective_that_does_not_suit_is_refused(objective, student, teacher, line):
     with pytest.raises(CriterionError, match=line):
-        Criterion(parse(objective), student, TEACHER)
+        Criterion(parse(objective), student, teacher)
 
 
 def test_a_reduced_student_is_compared_at_the_teachers_frame_rate():
