@@ -1,9 +1,12 @@
 """Records to tabulate, and a table made by hand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
+from reports.aggregate import SUPERB
 from reports.layout import Cell, Column, Section, Table
 from reports.records import Record
 
@@ -35,3 +38,26 @@ def hand() -> Table:
     )
     sections = (Section("Teachers", teachers), Section("Students", students))
     return Table("Hand made", columns, sections, ("frozen", "5 % off"), ("In %.",))
+
+
+@pytest.fixture
+def superb(record: Callable[..., Record]) -> Callable[..., list[Record]]:
+    """Make the eleven records of an upstream on the official corpora, every score the same; keywords as for record."""
+
+    def make(upstream: str, value: float, **changes: Any) -> list[Record]:
+        fixed = {"suite": "superb", "synthetic": False, "upstream": upstream, "value": value}
+        cells = [
+            {"task": metric.task.lower(), "metric": metric.name.lower(), "higher_is_better": metric.higher_is_better}
+            for metric in SUPERB.values()
+        ]
+        return [record(**fixed | cell | changes) for cell in cells]
+
+    return make
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved from now on; no file is written."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    return figures
