@@ -15,10 +15,9 @@ from harness.evaluate import evaluate_all, open_context
 from harness.features import Extractor
 from harness.progress import Stages
 from harness.suite import Store, default_store, open_suite
-from reports.figures import distillation_figure
-from reports.measured import overall_scores, suite_label
 from reports.page import RunReport, write_report
 from reports.records import Record, read_records, write_text
+from students.checkpoints import load_checkpoint
 from students.criterion import check
 from students.objective_names import parse
 from students.presets import Size
@@ -189,17 +188,15 @@ def _evaluate(run: Run, students: list[Upstream]) -> list[Record]:
 
 
 def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> None:
-    """Figure and pages of the run, from what lies in its folder."""
-    out = run.settings.out
-    curves = {cell.name: _rows(out / STUDENTS_FOLDER / cell.folder / CURVE) for cell in run.distillation}
+    """Figures and pages of the run, from what lies in its folder."""
+    folders = {cell.name: run.settings.out / STUDENTS_FOLDER / cell.folder for cell in run.distillation}
+    curves = {name: _rows(folder / CURVE) for name, folder in folders.items()}
+    set_aside: dict[str, str] = {}
+    for folder in folders.values():
+        set_aside |= load_checkpoint(folder)[1].history["set_aside"]
     with run.stages.stage("report", 1) as advance:
-        figure = out / "report.png"
-        sizes = {record.upstream: record.parameters or 0 for record in records}
-        overall = overall_scores(records)
-        scores = [(name, sizes[name], overall[name]) for name in sizes]
-        distillation_figure(curves, scores, figure, suite_label(records))
-        settings, seconds = run.resolved(), run.stages.seconds
-        write_report(out, RunReport(records, counts, curves, settings, seconds, figure))
+        report = RunReport(records, counts, curves, run.resolved(), run.stages.seconds, set_aside=set_aside)
+        write_report(run.settings.out, report)
         advance(1)
 
 

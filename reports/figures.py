@@ -1,122 +1,221 @@
-"""The figure of a run: how the student learned, and what it scores for its size."""
+"""The figures of a run: scores for their cost, distillation curves, weights of the states, Gram matrices."""
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from reports.aggregate import SUPERB
+from reports.drawing import BLACK, BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, PURPLE, SKY, VERMILION, drawing, legend
+from reports.labels import settle
+from reports.layout import plain
+from reports.measured import cell, columns, suite_label
+from reports.records import Record, column
+from reports.render import Picture
+from reports.tables import joins_published
+from reports.tradeoffs import draw_panel, head_panel, macs_figure, name_panel, panel, size_figure
+
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
+    from matplotlib.image import AxesImage
 
-# Okabe-Ito palette: told apart by colour-blind readers; line style and marker tell the curves apart in grey print.
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-PALETTE = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-CURVES: dict[str, dict[str, Any]] = {
-    "loss": {"label": "training", "color": BLUE, "linewidth": 1.2},
-    "valid_loss": {"label": "validation", "color": VERMILION, "linestyle": "--", "marker": "o", "markersize": 4},
-}
+Curve = Sequence[Mapping[str, Any]]
+COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+CURVES = "Thin: training loss; with markers: validation loss."
+APART = "Dashed: the teacher. Bars: ± of the table."
+BESIDE = (
+    "Filled: distilled on 960 h, hollow: on 100 h, as published; a line joins two points of one model. Bars: ± of what "
+    "was measured here. A model of over 60 M parameters is a line; FBANK and random weights are left out."
+)
+LAYERS = "Share of each state in what a task's head sees. A dot: the one state that QbE chose on dev."
+GRAMS = "Products of the states of every two frames of one utterance, on one colour scale."
+ONE_STATE = ("QbE",)
+MARKERS = "osD^v<>P"
 
 
-def distillation_figure(
-    curves: Mapping[str, Sequence[Mapping[str, Any]]],
-    scores: Sequence[tuple[str, int, float | None]],
-    path: Path,
-    suite: str = "",
-) -> None:
-    """Draw one PNG: loss against step on a log scale, and overall score against millions of parameters.
+def write_figures(
+    folder: Path,
+    records: Sequence[Record],
+    curves: Mapping[str, Curve],
+    grams: Mapping[str, tuple["np.ndarray", "np.ndarray"]],
+) -> list[Picture]:
+    """Draw every figure that there is something to draw for, as PNG and PDF, and return them with their captions.
 
-    curves: by student, rows with step, loss and valid_loss (None where validation was not run); of several students the
-    validation loss over its first value, as their objectives may differ. scores: label, number of
-    parameters, overall score in percent; upstreams without a score are left out. suite: named in the title, see
-    `tables.suite_label`. An empty panel says why.
+    curves: of each student, see `distillation_figure`. grams: states of teacher and student by what they are, see
+    `gram_figure`. Raises RecordError as `measured.grid` does.
     """
-    from matplotlib.figure import Figure
+    points = BESIDE if joins_published(records) else APART
+    offered: list[tuple[Callable[[Sequence[Record], Path], bool], str, str, str]] = [
+        (partial(distillation_figure, curves), "distillation", "Distillation, and overall score against size", CURVES),
+        (size_figure, "size", "WER, SID accuracy and IC accuracy against parameters", points),
+        (macs_figure, "macs", "Overall score against MACs", points),
+        (layers_figure, "layers", "Learned weights of the states", LAYERS),
+    ]
+    drawn = [
+        Picture(title, path, caption)
+        for draw, name, title, caption in offered
+        if draw(records, path := folder / f"{name}.png")
+    ]
+    for number, (label, (teacher, student)) in enumerate(grams.items(), 1):
+        path = folder / f"gram-{number}.png"
+        gram_figure(teacher, student, path, label)
+        drawn.append(Picture(f"Gram matrices: {label}", path, GRAMS))
+    return drawn
 
-    figure = Figure(figsize=(9, 3.6), dpi=200, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-    if len(curves) > 1:
-        _draw_curves(left, curves)
-    else:
-        _draw_curve(left, next(iter(curves.values()), []))
-    right.set_title(f"Overall score, {suite}" if suite else "Overall score")
-    _draw_scores(right, [(label, size / 1e6, score) for label, size, score in scores if score is not None])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+
+def distillation_figure(curves: Mapping[str, Curve], records: Sequence[Record], path: Path) -> bool:
+    """Loss against step, and overall score against parameters, a page wide, as PNG and PDF (see `drawing`).
+
+    curves: of each student, rows with step, loss and valid_loss (None where validation was not run). The losses of
+    several students are each divided by the student's first validation loss, since objectives have scales of their own.
+    False, and no file, without curves. Raises RecordError as `measured.grid` does.
+    """
+    if not any(curves.values()):
+        return False
+    shown = panel(records, "overall", "parameters")
+    with drawing(path, PAGE, 3.1) as figure:
+        left, right = figure.subplots(1, 2)
+        draw_curves(left, curves)
+        if shown.points:
+            draw_panel(right, shown)
+            head_panel(right, records)
+            settle(figure)
+            name_panel(right, shown)
+        else:
+            right.set_axis_off()
+            text = "no upstream has a score on every task"
+            right.text(0.5, 0.5, text, transform=right.transAxes, ha="center", va="center", color=GREY)
+    return True
 
 
-def _draw_curve(axes: "Axes", curve: Sequence[Mapping[str, Any]]) -> None:
+def draw_curves(axes: "Axes", curves: Mapping[str, Curve]) -> None:
+    """Draw training losses as thin lines and validation losses with markers (see `distillation_figure`)."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    axes.set(title="Distillation", xlabel="step", ylabel="loss")
-    for key, style in CURVES.items():
-        points = [(row["step"], row[key]) for row in curve if row.get(key)]
-        if points:
-            axes.plot(*zip(*points, strict=True), **style)
-    if not axes.lines:
-        return _say(axes, "no distillation in this run")
+    several = len(curves) > 1
+    axes.set(title="Distillation", xlabel="step", ylabel="loss / first validation loss" if several else "loss")
+    handles = {}
+    for number, (name, curve) in enumerate(curves.items()):
+        valid = _known(curve, "valid_loss")
+        unit = valid[0][1] if several and valid else 1.0
+        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+        dashes = ("-", "--", ":")[number // len(COLORS) % 3]
+        for points, style in (
+            (_known(curve, "loss"), {"linewidth": 0.4, "alpha": 0.25 if several else 0.6, "zorder": 1}),
+            (valid, {"linestyle": dashes, "marker": marker, "markersize": 3}),
+        ):
+            steps, losses = [step for step, _ in points], [loss / unit for _, loss in points]
+            line = axes.plot(steps, losses, color=color, **style)[0]
+            what = "training" if points is not valid else "validation"
+            if not several or points is valid:
+                handles[name if several else what] = line
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(frameon=False)
+    legend(axes, handles, ncols=1 if len(handles) < 6 else 2)
 
 
-def _draw_curves(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    axes.set(title="Distillation", xlabel="step", ylabel="validation loss over its first value")
-    for (name, curve), style in zip(curves.items(), product(("-", "--", ":"), PALETTE), strict=False):
-        points = [(row["step"], row["valid_loss"]) for row in curve if row.get("valid_loss")]
-        if points:
-            steps, losses = zip(*points, strict=True)
-            axes.plot(steps, [loss / losses[0] for loss in losses], style[0], color=style[1], label=name)
-    axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=7)
+def layer_weights(records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
+    """The mean over folds and seeds of the weights of each upstream's states, by task in the papers' order.
+
+    Upstreams of one state, which has no weight to learn, are left out, and so are cells that failed.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for upstream in dict.fromkeys(record.upstream for record in records):
+        for key, sample in columns(records).items():
+            folds = [fold for record in cell(records, upstream, key) for fold in record.config.get("folds", ())]
+            weights = [fold["layer_weights"] for fold in folds if len(fold.get("layer_weights", ())) > 1]
+            if weights:
+                means = [fmean(shares) for shares in zip(*weights, strict=True)]
+                found.setdefault(upstream, {})[_task(sample)] = means
+    return found
 
 
-def _draw_scores(axes: "Axes", points: list[tuple[str, float, float]]) -> None:
-    axes.set(xlabel="parameters (M)", ylabel="overall score (%)")
-    if not points:
-        return _say(axes, "no upstream has a score on every task")
-    axes.plot([size for _, size, _ in points], [score for _, _, score in points], "o", color=GREEN)
-    axes.margins(0.15)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()  # settles the layout, which the places of the labels depend on
-    figure.set_layout_engine("none")
-    taken = [_around(axes, (size, score)) for _, size, score in points]
-    for label, size, score in sorted(points, key=lambda point: -point[2]):
-        taken.append(_label(axes, label, (size, score), taken))
+def layers_figure(records: Sequence[Record], path: Path) -> bool:
+    """The learned weight of each state of each upstream on each task, one heat map an upstream, as PNG and PDF.
+
+    QbE, whose head takes one state chosen on dev, has a dot there and no colours; a task that failed has neither.
+    False, and no file, where no upstream has more than one state.
+    """
+    found = layer_weights(records)
+    if not found:
+        return False
+    tasks = list(dict.fromkeys(_task(sample) for sample in columns(records).values()))
+    wide = 1 if len(found) <= 3 else 2
+    high = -(-len(found) // wide)
+    shares = [share for rows in found.values() for task, row in rows.items() if task not in ONE_STATE for share in row]
+    with drawing(path, COLUMN if wide == 1 else PAGE, high * (0.45 + 0.13 * len(tasks)) + 0.7) as figure:
+        maps = figure.subplots(high, wide, squeeze=False)
+        for axes, (upstream, rows) in zip(maps.flat, found.items(), strict=False):
+            image = _heat_map(axes, tasks, rows, max(shares, default=1))
+            axes.set_title(plain(upstream), parse_math=False)
+            names = _states(records, upstream)
+            axes.set_xticks(range(len(names)), names)
+        for axes in maps.flat[len(found) :]:
+            axes.set_axis_off()
+        figure.supxlabel("output of layer (in: input of the first)", fontsize=8)
+        figure.colorbar(image, ax=maps, label="weight", location="top", shrink=0.8 / wide, aspect=30)
+        figure.suptitle(suite_label(records))
+    return True
 
 
-def _label(axes: "Axes", label: str, point: tuple[float, float], taken: list["Bbox"]) -> "Bbox":
-    """Write the label at the nearest free place around its point; return that place."""
-    text = axes.annotate(label, point, (0, 0), textcoords="offset points", fontsize=8, parse_math=False)
-    for distance, angle in product((7, 15, 25, 36, 48), (0, 90, 270, 180, 45, 315, 135, 225)):
-        right, up = distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle))
-        text.set_position((right, up))
-        text.set_horizontalalignment("center" if abs(right) < 1 else "left" if right > 0 else "right")
-        text.set_verticalalignment("center" if abs(up) < 1 else "bottom" if up > 0 else "top")
-        place = text.get_window_extent()
-        inside = axes.bbox.contains(*place.min) and axes.bbox.contains(*place.max)
-        if inside and not any(place.overlaps(other) for other in taken):
-            break
-    if distance > 7:
-        line = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-        axes.annotate("", point, (right, up), textcoords="offset points", arrowprops=line)
-    return place
+def gram_figure(teacher: "np.ndarray", student: "np.ndarray", path: Path, label: str) -> None:
+    """The temporal Gram matrices F F^T of one utterance, teacher and student side by side, as PNG and PDF.
+
+    teacher, student: states of one layer (frames, dim) without padding, of any width but of equally many frames. label:
+    what the figure shows, as its title. One colour scale serves both, as the objective compares the entries as they are
+    (star-objective.md, "Notation"). Raises ValueError for other shapes or numbers that are not finite.
+    """
+    import numpy as np
+
+    for states in (teacher, student):
+        if states.ndim != 2 or len(states) != len(teacher) or not len(states) or not np.isfinite(states).all():
+            raise ValueError(
+                f"states of shape {teacher.shape} (teacher) and {student.shape} (student); expected finite numbers "
+                "(frames, dim), as many frames of both: cut the padding off"
+            )
+    grams = [states.astype(np.float64) @ states.T.astype(np.float64) for states in (teacher, student)]
+    bound = max(float(np.abs(gram).max()) for gram in grams)
+    with drawing(path, COLUMN, 2.75) as figure:
+        pair = figure.subplots(1, 2, sharey=True)
+        for axes, gram, name in zip(pair, grams, ("teacher", "student"), strict=True):
+            image = axes.imshow(gram, cmap="PuOr", vmin=-bound, vmax=bound)
+            axes.grid(False)
+            axes.set(title=name, xlabel="frame")
+        pair[0].set_ylabel("frame")
+        figure.colorbar(image, ax=pair, label="entry of the Gram matrix", location="bottom", shrink=0.7, aspect=30)
+        figure.suptitle(plain(label), parse_math=False)
 
 
-def _around(axes: "Axes", point: tuple[float, float]) -> "Bbox":
-    from matplotlib.transforms import Bbox
-
-    x, y = axes.transData.transform(point)
-    return Bbox([[x - 8, y - 8], [x + 8, y + 8]])  # pixels: a marker at 200 dots per inch
+def _known(curve: Curve, key: str) -> list[tuple[int, float]]:
+    """Steps and losses where the loss is a positive number, as a log scale needs."""
+    return [(row["step"], row[key]) for row in curve if row.get(key)]
 
 
-def _say(axes: "Axes", text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
+def _task(sample: Record) -> str:
+    return SUPERB[column(sample)].task if column(sample) in SUPERB else sample.task.upper()
+
+
+def _states(records: Sequence[Record], upstream: str) -> list[str]:
+    """Short names of an upstream's states: the number of the layer that they are the output of."""
+    config = next(r.config for r in records if r.upstream == upstream and r.config.get("states"))
+    return ["in" if name.startswith("input") else name.rpartition(" ")[2] for name in config["states"]]
+
+
+def _heat_map(axes: "Axes", tasks: Sequence[str], rows: Mapping[str, Sequence[float]], top: float) -> "AxesImage":
+    """Draw weights from 0 to `top`, a task a row."""
+    import numpy as np
+
+    nothing = [math.nan] * len(next(iter(rows.values())))
+    cells = np.array([nothing if task in ONE_STATE else rows.get(task, nothing) for task in tasks])
+    chosen = [
+        (state, tasks.index(task)) for task in ONE_STATE for state, share in enumerate(rows.get(task, ())) if share
+    ]
+    axes.plot([state for state, _ in chosen], [row for _, row in chosen], "o", color=BLACK)
+    axes.grid(False)
+    axes.set_yticks(range(len(tasks)), tasks, parse_math=False)
+    return axes.imshow(cells, cmap="cividis", vmin=0, vmax=top, aspect="auto")

@@ -27,7 +27,7 @@ SPECIAL = (
     | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "×": r"$\times$"}
 )
 ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - set("ÐÞðþ×÷")  # what the default encoding can set
-MARKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+MARKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "warning": r"\textbf{{{}}}"}
 
 
 def latex(tables: Sequence[Table]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Mark = Literal["", "best", "second"]
+Mark = Literal["", "best", "second", "warning"]
 MARKS: tuple[Mark, Mark] = ("best", "second")
 MISSING = "–"
 ARROWS = {True: "↑", False: "↓"}
@@ -12,7 +12,7 @@ ARROWS = {True: "↑", False: "↓"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: a value, its mark among those of its column in its section, its spread, its footnotes' numbers.
+    """One cell: a value, its mark among those of its column in its section or a warning, its spread, its footnotes.
 
     spread: a standard error or an interval, as text. footnotes: from 1, into `Table.footnotes`.
     """

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +17,26 @@ from reports.layout import Cell, Column, Table, groups, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
+TEMPLATES = Path(__file__).parent / "templates"
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-STYLES = {"": "", "best": "bold", "second": "underline"}
+STYLES = {"": "", "best": "bold", "second": "underline", "warning": "red"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file with its title."""
+    """A PNG file with its title and a caption."""
 
     title: str
     path: Path
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one folder, which lies beside the page in Markdown, under one title."""
+
+    title: str
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Listing:
     text: str
 
 
-Block = Table | Picture | Listing
+Block = Table | Gallery | Listing
 
 
 def terminal(table: Table, console: "Console") -> None:
@@ -58,21 +69,27 @@ def terminal(table: Table, console: "Console") -> None:
 
 
 def markdown(blocks: Sequence[Block]) -> str:
-    """Blocks as GitHub Markdown; pictures are linked by file name, so they must lie beside the page."""
+    """Blocks as GitHub Markdown; pictures are linked, so their folder must lie beside the page."""
     return "\n".join(_markdown_block(block) for block in blocks)
 
 
 def html(title: str, blocks: Sequence[Block]) -> str:
-    """Blocks as one self-contained page, pictures embedded; all text is escaped."""
+    """Blocks as one self-contained page, pictures embedded, tables that sort; all text is escaped.
+
+    The browser is told to run no script but the page's own, and to load nothing.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["base64"] = lambda path: base64.b64encode(path.read_bytes()).decode("ascii")
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    environment.filters["width"] = lambda content: int.from_bytes(content[16:20])  # of a PNG, pixels
+    environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).digest()
     environment.globals["groups"] = groups
     environment.filters["plain"] = plain
     named = [(type(block).__name__, block) for block in blocks]
-    return environment.get_template("page.html").render(title=title, blocks=named)
+    return environment.get_template("page.html").render(title=title, blocks=named, script=script)
 
 
 def comma_separated(rows: Sequence[Mapping[str, object]]) -> str:
@@ -172,8 +189,8 @@ def _lines(table: Table, part: list[int], widths: list[int]) -> Iterator[list[tu
 
 def _markdown_block(block: Block) -> str:
     head = f"## {_escaped(block.title)}\n"
-    if isinstance(block, Picture):
-        return f"{head}\n![{_escaped(block.title)}]({quote(block.path.name)})\n"
+    if isinstance(block, Gallery):
+        return head + "".join(_markdown_picture(picture) for picture in block.pictures)
     if isinstance(block, Listing):
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
         return f"{head}\n{fence}\n{block.text}\n{fence}\n"
@@ -188,6 +205,11 @@ def _markdown_block(block: Block) -> str:
     return head + "\n" + "\n".join(lines) + "\n" + notes
 
 
+def _markdown_picture(picture: Picture) -> str:
+    link = quote(f"{picture.path.parent.name}/{picture.path.name}")
+    return f"\n![{_escaped(picture.title)}]({link})\n\n*{_escaped(picture.title)}.* {_escaped(picture.caption)}\n"
+
+
 def _markdown_row(texts: Sequence[str]) -> str:
     return "|" + "|".join(f" {text} " if text else " " for text in texts) + "|"
 
@@ -197,7 +219,9 @@ def _markdown_head(column: Column) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}[cell.mark].format(_escaped(cell.text))
+    text = {"": "{}", "best": "**{}**", "second": "<u>{}</u>", "warning": "**{}**"}[cell.mark].format(
+        _escaped(cell.text)
+    )
     return f"{text}{_superscript(cell.footnotes)} {_escaped(cell.spread)}".rstrip()
 
 

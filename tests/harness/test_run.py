@@ -97,7 +97,8 @@ def test_four_rows_on_every_task(first):
         "report.md",
         "report.html",
         "report.json",
-        "report.png",
+        "figures/distillation.png",
+        "figures/distillation.pdf",
         "counts.json",
         "students/starhubert/distillation.jsonl",
     ):
