@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.cache import GIB, MemoryCache
 from harness.complexity import PROFILING_SAMPLES
 from harness.config import EvaluationSettings, RunSettings, UsageError
@@ -12,7 +14,7 @@ from harness.counting import count_rows, macs
 from harness.distill import DistillSettings
 from harness.distilled import CURVE, distilled, new_student, student_dims
 from harness.evaluate import evaluate_all, open_context
-from harness.features import Extractor
+from harness.features import PLAIN, Extractor
 from harness.progress import Stages
 from harness.suite import Store, default_store, open_suite
 from reports.page import RunReport, write_report
@@ -101,7 +103,7 @@ def execute(settings: RunSettings, stages: Stages) -> list[Record]:
     students = _distilled(run)
     counts = _counts(run)
     records = _evaluate(run, students)
-    _report(run, records, counts)
+    _report(run, students, records, counts)
     return records
 
 
@@ -187,7 +189,7 @@ def _evaluate(run: Run, students: list[Upstream]) -> list[Record]:
     return records
 
 
-def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> None:
+def _report(run: Run, students: list[Upstream], records: list[Record], counts: list[dict[str, Any]]) -> None:
     """Figures and pages of the run, from what lies in its folder."""
     folders = {cell.name: run.settings.out / STUDENTS_FOLDER / cell.folder for cell in run.distillation}
     curves = {name: _rows(folder / CURVE) for name, folder in folders.items()}
@@ -195,9 +197,22 @@ def _report(run: Run, records: list[Record], counts: list[dict[str, Any]]) -> No
     for folder in folders.values():
         set_aside |= load_checkpoint(folder)[1].history["set_aside"]
     with run.stages.stage("report", 1) as advance:
-        report = RunReport(records, counts, curves, run.resolved(), run.stages.seconds, set_aside=set_aside)
+        seconds, grams = run.stages.seconds, _grams(run, students)
+        report = RunReport(records, counts, curves, run.resolved(), seconds, grams=grams, set_aside=set_aside)
         write_report(run.settings.out, report)
         advance(1)
+
+
+def _grams(run: Run, students: list[Upstream]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The last states (frames, dim) of teacher and student for one utterance of dev, by what they are."""
+    item = min(run.splits["dev"], key=lambda item: item.id)
+    heard = run.teacher.frames([item], PLAIN)[0]
+    found = {}
+    for student in students:
+        said = Extractor(student).frames([item], PLAIN)[0]
+        if heard is not None and said is not None and heard.shape[1] == said.shape[1]:
+            found[f"last layer, {student.name}, {item.id}"] = (heard[-1].numpy(), said[-1].numpy())
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
