@@ -107,7 +107,7 @@ def run(dry_run: bool, as_json: bool, tasks: str, **options: Any) -> None:
     print_table(measured_table(records))
     if several_students(records):
         print_table(selection_table(records))
-    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, .png)")
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, figures/)")
     exit_if_failed(records)
 
 
@@ -163,7 +163,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
         exit_if_failed(records)
         return
     print_table(measured_table(records))
-    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json)")
+    click.echo(f"Report: {settings.out / 'report.html'} (also .md, .json, figures/)")
     exit_if_failed(records)
 
 
