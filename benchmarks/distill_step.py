@@ -96,9 +96,9 @@ class Bench:
     def loss_error(self) -> float:
         """How far the loss is off when teacher and student compute in bf16, relative to fp32 (no dropout)."""
         self.student.eval()
-        exact = float(STAR(self.student(self.waves, self.lengths), self.kept))
+        exact = STAR(self.student(self.waves, self.lengths), self.kept).item()
         with torch.no_grad(), self._precision(True):
-            rough = float(STAR(self.student(self.waves, self.lengths), self.teacher(self.waves, self.lengths)))
+            rough = STAR(self.student(self.waves, self.lengths), self.teacher(self.waves, self.lengths)).item()
         self.student.train()
         return abs(rough - exact) / exact
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     size: Size = "mini" if options.quick else "paper"
-    console = Console()
+    console = Console(width=110)
     console.print(f"{device_name(options.device)}, {torch.get_num_threads()} threads; {size} size; ms a step (median)")
     for title, seconds in BATCHES.items():
         bench = Bench(size, seconds, options.device)

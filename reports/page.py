@@ -21,6 +21,9 @@ FIGURES = "figures"
 TEXTS = {"deviation": "deviations", "reason": "skipped"}  # headings, and the fields that they show
 
 
+MACS = ("short", "medium", "long", "longer", "strict", "heads", "superb")
+
+
 @dataclass(frozen=True)
 class RunReport:
     """What a run leaves behind.
@@ -113,8 +116,8 @@ def _failures(report: RunReport) -> Block:
 
 def _count(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of counts with its multiply-accumulates in giga."""
-    macs = {key for key, value in row.items() if isinstance(value, int) and key != "parameters"}
-    return {f"{key} (G)" if key in macs else key: value / 1e9 if key in macs else value for key, value in row.items()}
+    giga = {f"{key} (G)": None if row[key] is None else row[key] / 1e9 for key in MACS if key in row}
+    return {key: value for key, value in row.items() if key not in (*MACS, "reconstructed")} | giga
 
 
 def _gathered(records: Sequence[Record], heading: str) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import reports.page
-from reports.page import RunReport, write_report
+from reports.page import RunReport, _count, write_report
 from reports.records import Record, RecordError, to_json
 from reports.render import TEMPLATES, Picture
 
@@ -214,3 +214,14 @@ def test_importing_reports_is_light() -> None:
     code = f"import sys, reports.page, reports.figures; print([name for name in {heavy} if name in sys.modules])"
     root = Path(__file__).parents[2]
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=root).strip() == "[]"
+
+
+def test_counts_keep_their_units():
+    row = {"name": "a", "reconstructed": False, "parameters": 5, "as_published": 22_308_592, "strict": 463_501_579_392}
+    assert _count(row | {"superb": None}) == {
+        "name": "a",
+        "parameters": 5,
+        "as_published": 22_308_592,
+        "strict (G)": 463.501579392,
+        "superb (G)": None,
+    }
