@@ -116,8 +116,13 @@ def _failures(report: RunReport) -> Block:
 
 def _count(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of counts with its multiply-accumulates in giga."""
-    giga = {f"{key} (G)": None if row[key] is None else row[key] / 1e9 for key in MACS if key in row}
-    return {key: value for key, value in row.items() if key not in (*MACS, "reconstructed")} | giga
+    shown = {}
+    for key, value in row.items():
+        if key in MACS:
+            shown[f"{key} (G)"] = None if value is None else value / 1e9
+        elif key != "reconstructed":
+            shown[key] = value
+    return shown
 
 
 def _gathered(records: Sequence[Record], heading: str) -> list[dict[str, str]]:

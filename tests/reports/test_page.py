@@ -24,7 +24,7 @@ CURVES = {
         for step in range(1, 13)
     ]
 }
-COUNTS = [{"name": "starhubert", "size": "mini", "parameters": 1_240_000, "macs": 23_400_000_000, "method": "traced"}]
+COUNTS = [{"name": "starhubert", "size": "mini", "parameters": 1_240_000, "strict": 23_400_000_000, "method": "traced"}]
 EVIL = "<script>alert(1)</script>"
 
 
