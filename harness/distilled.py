@@ -17,7 +17,6 @@ from harness.progress import Stages
 from reports.records import write_text
 from students.checkpoints import FILE_NAME, save_checkpoint
 from students.criterion import Criterion
-from students.dims import Dims
 from students.encoder import SpeechEncoder
 from students.objective_names import parse
 from students.presets import STUDENTS, Size
@@ -28,27 +27,18 @@ CURVE = "distillation.jsonl"
 STATE = "distillation.pt"
 
 
-def student_dims(name: str, size: Size, teacher: Upstream) -> Dims:
-    """The sizes of a student that is to learn from a teacher: its heads predict states of the teacher's width.
-
-    Raises UpstreamError if the teacher has no network of our own blocks.
-    """
-    dims = STUDENTS[name]().dims(size)
-    width = teacher.inside().dims.width
-    return replace(dims, prediction_width=width) if dims.predicted else dims
-
-
 def new_student(name: str, size: Size, teacher: Upstream, seed: int) -> SpeechEncoder:
     """The network of a student before training: random, or what its preset copies of the teacher.
 
+    Heads of its own predict states of the teacher's width.
     Raises UpstreamError if the teacher has no network of our own blocks, or none that can be copied from.
     """
-    preset = STUDENTS[name]()
+    preset, network = STUDENTS[name](), teacher.inside()
+    dims = preset.dims(size)
     torch.manual_seed(seed)
-    student = SpeechEncoder(student_dims(name, size, teacher))
+    student = SpeechEncoder(replace(dims, prediction_width=network.dims.width) if dims.predicted else dims)
     if preset.copies:
-        assert teacher.network is not None
-        weights, own = teacher.network.state_dict(), student.state_dict()
+        weights, own = network.state_dict(), student.state_dict()
         copied = {key: weights.get(key) for key in own if key.startswith(preset.copies)}
         misfits = [key for key, value in copied.items() if value is None or value.shape != own[key].shape]
         if misfits:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from harness.cache import GIB, MemoryCache
 from harness.complexity import PROFILING_SAMPLES
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.counting import count_rows, macs
 from harness.distill import DistillSettings
-from harness.distilled import CURVE, distilled, new_student, student_dims
+from harness.distilled import CURVE, distilled, new_student
 from harness.evaluate import evaluate_all, open_context
 from harness.features import PLAIN, Extractor
 from harness.progress import Stages
@@ -59,14 +60,14 @@ class Run:
 
     def _check(self) -> None:
         """Raises before anything is done what would stop a student later: UsageError, UpstreamError, CriterionError."""
-        import torch
-
         if self.settings.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("no GPU that PyTorch sees: expected one for --device cuda; type --device cpu")
+        teacher = self.teacher.upstream
+        students = {
+            name: new_student(name, self.size, teacher, self.settings.seed).dims for name in self.settings.students
+        }
         for cell in self.settings.cells:
-            new_student(cell.student, self.size, self.teacher.upstream, self.settings.seed)
-            dims = student_dims(cell.student, self.size, self.teacher.upstream)
-            check(parse(cell.objective), dims, self.teacher.upstream.inside().dims)
+            check(parse(cell.objective), students[cell.student], teacher.inside().dims)
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the run's numbers, as plain values."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from students.dims import Dims
 from students.encoded import Encoded
-from students.fitting import headed, student_problems, teacher_problems
+from students.fitting import student_problems, teacher_problems
 from students.objective_names import Objective
 from students.predictions import DistilHubert, Hints
 
@@ -32,7 +32,9 @@ class Criterion(nn.Module):
         check(objective, student, teacher)
         self.plain = Objective(tuple(term for term in objective.terms if term[0] not in _HEADED))
         self.weights = dict(objective.terms)
-        self.heads = nn.ModuleDict({name: _HEADED[name](student, teacher) for name in headed(objective)})
+        self.heads = nn.ModuleDict(
+            {name: _HEADED[name](student, teacher) for name, _ in objective.terms if name in _HEADED}
+        )
         self.needs_maps, self.masks = objective.needs_maps, objective.masks
         self.live = self.needs_maps or self.masks or objective.needs_projected
 

@@ -2,7 +2,7 @@
 
 from students.dims import Dims
 from students.layers import teacher_layer
-from students.objective_names import HEADED, Objective
+from students.objective_names import Objective
 
 _TRAINS_HEADS = ("hint", "masking")
 
@@ -51,8 +51,3 @@ def teacher_problems(objective: Objective, student: Dims, teacher: Dims) -> list
             f"{teacher.width}: expected the same; choose a teacher of that width"
         )
     return problems
-
-
-def headed(objective: Objective) -> list[str]:
-    """The terms of the objective that have heads."""
-    return [name for name, _ in objective.terms if name in HEADED]
