@@ -15,7 +15,7 @@ from harness.outputs import OUTPUTS, Outputs
 from harness.sampling import Sampler, macro_weights
 from tasks.audio import SAMPLE_RATE, AudioError
 from tasks.base import Item, Prediction, ProbeSettings, Splits, Task
-from tasks.heads import Grid
+from tasks.heads import Grid, centred
 from tasks.optimizer import GridAdamW
 
 EVALUATION_BATCH = 32
@@ -63,10 +63,11 @@ class Examples:
                 self.items.append(item)
                 self.frames.append(frames)
                 means += [state] if self.pooled else []
-        self._means = torch.stack(means, 1) if means else torch.empty(0)  # states first: a sum over them is one product
+        self._means = centred(means) if means else torch.empty(0)
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """States padded to (batch, states, [frames,] dim), and lengths in frames (1 for means)."""
+        """States padded to (batch, states, frames, dim), or centred means (batch, states + 1, dim), and lengths in
+        frames (1 for means)."""
         lengths = torch.tensor([self.frames[i] for i in indices])
         if self.pooled:
             return self._means.index_select(1, torch.tensor(indices)).transpose(0, 1), lengths

@@ -81,15 +81,29 @@ class Grid(nn.Module):
         return zip(*(gradient.unbind() for gradient in gradients), strict=True)
 
     def weighted_sum(self, states: Tensor) -> Tensor:
-        """States (batch, states, ..., dim) to their weighted sum for every head (G, batch, ..., dim)."""
+        """States (batch, states, ..., dim) to their weighted sum for every head (G, batch, ..., dim).
+
+        States may come as `centred` has them, with one more.
+        """
         share, first = self.layer_weights.softmax(-1), states.transpose(0, 1)
-        flat = first.flatten(1)
-        if states.ndim > 3:
-            return (share @ flat).unflatten(1, first.shape[1:])
-        # The gradient of the weights is a small difference of large numbers: taken about the mean of all states it
-        # rounds to a fifth of the error. On frames that would cost two more passes over far more numbers.
-        centre = flat.mean(0)
-        return torch.addmm(centre, share, flat - centre).unflatten(1, first.shape[1:])
+        if len(first) > self.num_states:
+            share = torch.cat([share, share.new_ones(self.size, 1)], dim=1)
+        return (share @ first.flatten(1)).unflatten(1, first.shape[1:])
+
+
+def centred(means: Sequence[Tensor]) -> Tensor:
+    """Means (states, dim) of each utterance about their own mean, which is added as one more: (states + 1, utterances,
+    dim).
+
+    Their weighted sum is the same. The gradient of the weights is a small difference of large numbers: about the mean
+    it rounds to a fifth of the error. The states come first, so that a sum over them is one product.
+    """
+    states, dim = means[0].shape
+    both = means[0].new_empty(states + 1, len(means), dim)
+    torch.stack(list(means), 1, out=both[:-1])
+    torch.mean(both[:-1], 0, out=both[-1])
+    both[:-1] -= both[-1]
+    return both
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tasks.base import ProbeSettings
-from tasks.heads import BiLSTM, LinearGrid, RecurrentHead, SeparateGrid
+from tasks.heads import BiLSTM, LinearGrid, RecurrentHead, SeparateGrid, centred
 from tasks.optimizer import GridAdamW
 
 SETTINGS = ProbeSettings(steps=1, batch=2, learning_rates=(0.1, 0.01), eval_every=1, hidden=8, recurrent=6, layers=2)
@@ -40,14 +40,16 @@ def outer(grid, head, x):
     return F.linear(x, grid.outer[head], grid.outer_bias[head])
 
 
-def test_head_on_means_equals_the_frame_level_head_in_logits_and_gradients():
+@pytest.mark.parametrize("about_their_mean", [False, True])
+def test_head_on_means_equals_the_frame_level_head_in_logits_and_gradients(about_their_mean):
     torch.manual_seed(0)
     grid = LinearGrid(1, 3, 4, 5, SETTINGS).double()
     with torch.no_grad():
         grid.layer_weights.copy_(torch.tensor([[0.3, -1.0, 0.7]]))
     frames = torch.randn(2, 3, 11, 4, dtype=torch.double)
     parameters = grid.stacked()
-    pooled = grid(frames.mean(2))[0]
+    means = frames.mean(2)
+    pooled = grid(centred(list(means)).transpose(0, 1) if about_their_mean else means)[0]
     weights = grid.layer_weights[0].softmax(-1)
     summed = sum(weight * frames[:, i] for i, weight in enumerate(weights))
     slow = torch.stack([outer(grid, 0, inner(grid, 0, utterance).mean(0)) for utterance in summed])
