@@ -30,7 +30,9 @@ FORMS: tuple[Form, ...] = ("auto", "gram", "product")
 
 PANEL = 128  # rows of an N x N difference that exist at a time
 BLOCK = 96  # channels; a symmetric product is formed in blocks of so many rows, those over the diagonal only
-DOUBT = 1e-7  # estimated error of a loss over the loss, past which it is not taken from products
+DOUBT = (
+    2e-7  # estimated error of a loss over the loss, past which it is not taken from products; see _Products.variance
+)
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,9 @@ class _Products:
     def variance(self) -> Tensor:
         """Variance (utterances,) of half the error of inner(self), if products are rounded independently.
 
-        An entry's error is taken as eps times the norms of its two channels. On hidden states of speech, errors of the
-        loss were seen up to five times the standard deviation that comes of it.
+        An entry's error is taken as eps times the norms of its two channels. On hidden states of speech (mini-hubert
+        and its distilled student, 300 frames and more) the standard deviation that comes of it was 1.6e-7 of the loss
+        at most, and errors of the loss up to three times as large.
         """
         x, y = (part.diagonal(dim1=1, dim2=2)[..., None] for part in (self.s, self.t))
         s, c, t = self.s.square(), self.c.square(), self.t.square()
