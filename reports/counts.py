@@ -25,25 +25,31 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class PrintedCount:
-    """What is printed of a network, digit by digit; empty where nothing is. parameters: millions; macs: giga."""
+    """What is printed of a network, digit by digit; empty where nothing is. parameters: millions; macs: giga; counted:
+    whether the harness can count it without a checkpoint."""
 
     parameters: str
     macs: str
     note: str
+    counted: bool = True
 
 
 def printed_counts() -> dict[str, PrintedCount]:
     """The printed counts by the name of the network; data/README.md tells the sources."""
     with DATA.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    return {line["key"]: PrintedCount(line["params_m"], line["macs_g"], line["note"]) for line in lines}
+    return {
+        line["key"]: PrintedCount(line["params_m"], line["macs_g"], line["note"], line["counted"] == "yes")
+        for line in lines
+    }
 
 
 def counts_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Counts of paper-size networks beside the printed ones, each with the difference: "exact" where ours rounds to it.
 
     rows: with name, reconstructed, and the counts parameters, as_published, strict and superb. `superb` is compared, as
-    the leaderboard's profiler made the printed MACs (model-zoo.md 2.2).
+    the leaderboard's profiler made the printed MACs (model-zoo.md 2.2). What is printed of networks that cannot be
+    counted without their file stands at the end.
     """
     printed, footnotes, body = printed_counts(), dict[str, int](), []
     for row in rows:
@@ -59,6 +65,11 @@ def counts_table(rows: Sequence[dict[str, Any]]) -> Table:
             difference(row["superb"] / 1e9, beside.macs),
         )
         body.append((Cell(row["name"], footnotes=numbers), *map(Cell, texts)))
+    for name, beside in printed.items():
+        if not beside.counted:
+            number = footnotes.setdefault(beside.note, len(footnotes) + 1)
+            texts = (MISSING, MISSING, beside.parameters, MISSING, MISSING, MISSING, beside.macs, MISSING)
+            body.append((Cell(name, footnotes=(number,)), *map(Cell, texts)))
     notes = (
         "Parameters: those that inference of the states needs; with what the printed number includes besides; printed.",
         "MACs over the 32 profiling utterances: convolutions, linear layers and attention products (strict); as the "

@@ -113,20 +113,27 @@ def wavlm_large() -> Preset:
 
 def lighthubert_small() -> Preset:
     """LightHuBERT a_small (arXiv 2203.15610): the sub-network of the paper's small supernet."""
-    dims = Dims(
-        wide_stem(512), 384, 12, 6, 1536, projection=True, stem_norm="layer", mask_vector=True, predicted=(12,),
-        prediction_width=768, prediction_bias=False,
-    )  # fmt: skip
-    # Counted with the supernet's wider mask vector, a plain positional convolution and no head.
-    extra = (768 - 384) - 128 - 384 * 768
-    return Preset("lighthubert_small", dims, exposes="projected and layers", pad_multiple=2, extra_parameters=extra)
+    return _lighthubert("lighthubert_small", 384, 6)
 
 
 def lighthubert_base() -> Preset:
     """LightHuBERT a_base (arXiv 2203.15610): the sub-network of the paper's base supernet."""
-    small = lighthubert_small()
-    dims = replace(small.paper, width=640, heads=10, ffn=2560)
-    return replace(small, name="lighthubert_base", paper=dims, extra_parameters=(768 - 640) - 128 - 640 * 768)
+    return _lighthubert("lighthubert_base", 640, 10)
+
+
+def lighthubert_stage1() -> Preset:
+    """LightHuBERT after its first stage (arXiv 2203.15610): a student of its teacher's size, HuBERT Base's."""
+    return _lighthubert("lighthubert_stage1", 768, 12)
+
+
+def _lighthubert(name: str, width: int, heads: int) -> Preset:
+    dims = Dims(
+        wide_stem(512), width, 12, heads, 4 * width, projection=True, stem_norm="layer", mask_vector=True,
+        predicted=(12,), prediction_width=768, prediction_bias=False,
+    )  # fmt: skip
+    # Counted with the supernet's wider mask vector, a plain positional convolution and no head.
+    extra = (768 - width) - 128 - width * 768
+    return Preset(name, dims, exposes="projected and layers", pad_multiple=2, extra_parameters=extra)
 
 
 def _star(name: str, width: int, ffn: int, **changes: Any) -> Preset:
@@ -242,7 +249,7 @@ _STUDENTS = (
     distilhubert, fithubert,
 )  # fmt: skip
 _TEACHERS = (hubert_base, hubert_large, wav2vec2_base, wav2vec2_large, wavlm_base, wavlm_base_plus, wavlm_large)
-_OTHERS = (lighthubert_small, lighthubert_base)  # supernets, run by s3prl; their active sub-networks are counted
+_OTHERS = (lighthubert_small, lighthubert_base, lighthubert_stage1)  # run by s3prl; active sub-networks are counted
 
 
 def _by_name(presets: tuple[Callable[[], Preset], ...]) -> dict[str, Callable[[], Preset]]:

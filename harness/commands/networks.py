@@ -46,9 +46,8 @@ def count(names: tuple[str, ...], everything: bool, size: Size, verify: bool, me
     if verify and not all(name in NETWORKS for name in names):
         raise UsageError("--verify traces networks of `harness list networks` alone: leave out --verify or the others")
     stages, buckets = Stages(), tuple(PROFILING_SAMPLES) if verify else ()
-    rows = [
-        count_rows([(name, size, buckets)], stages)[0] if name in NETWORKS else upstream_row(name) for name in names
-    ]
+    counted = {row["name"]: row for row in count_rows([(n, size, buckets) for n in names if n in NETWORKS], stages)}
+    rows = [counted[name] if name in NETWORKS else upstream_row(name) for name in names]
     if measure:
         from harness.speed import measured
 

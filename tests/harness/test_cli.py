@@ -68,7 +68,7 @@ def test_lists():
     """.split()
     assert json.loads(harness("list", "students", "--json").stdout) == students
     networks = harness("list", "networks").stdout.split()
-    assert networks == [*students, *teachers, "lighthubert_small", "lighthubert_base"]
+    assert networks == [*students, *teachers, "lighthubert_small", "lighthubert_base", "lighthubert_stage1"]
 
 
 def test_the_names_offered_are_the_objectives_there_are():

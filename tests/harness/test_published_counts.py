@@ -35,6 +35,8 @@ COUNTS = {
     "fithubert": (22_492_064, 322_502_612_224, 322_502_612_224),
     "lighthubert_small": (26_879_744, 860_366_709_760, 860_735_856_640),
     "lighthubert_base": (66_897_664, 1_345_643_297_792, None),
+    # HuBERT Base with a head 768 x 768 on each of the 11 223 frames; parameters as s3prl's own module has.
+    "lighthubert_stage1": (94_377_728, 1_665_522_780_160 + 768 * 768 * 11_223, None),
     "maskhubert": (26_635_840, 519_790_484_736, 519_790_484_736),
     "armhubert": (26_448_448, 501_624_271_296, 501_624_271_296),
     "armhubert-s": (22_394_080, 449_944_628_832, 449_944_628_832),

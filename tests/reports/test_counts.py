@@ -28,8 +28,14 @@ def test_a_row_stands_beside_its_printed_counts():
     table = counts_table([{"name": "starhubert-s", "reconstructed": True, **counts}])
     texts = ["starhubert-s", "14.05", "14.05", "14.1", "exact", "355,582,180,224", "355,582,180,224", "–", "–"]
     assert [cell.text for cell in table.rows[0]] == texts
-    assert table.rows[0][0].footnotes == (1,) and table.footnotes == (RECONSTRUCTED,)
+    assert table.rows[0][0].footnotes == (1,) and table.footnotes[0] == RECONSTRUCTED
     assert len(table.columns) == len(texts)
+
+
+def test_what_cannot_be_counted_is_shown_as_printed():
+    table = counts_table([])
+    assert [cell.text for cell in table.rows[0]] == ["dphubert", "–", "–", "23.59", "–", "–", "–", "654.1", "–"]
+    assert "released file" in table.footnotes[0]
 
 
 def test_printed_counts_are_those_of_the_table():
