@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchaudio.models import wav2vec2_model, wavlm_model
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
@@ -168,6 +169,20 @@ def test_maps_asked_for_change_nothing(variant, random_encoder):
     assert not fused.maps and len(spelled.maps) == encoder.dims.layers
     for one, other in zip(fused.states, spelled.states, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("with_maps", [False, True])
+def test_attention_is_fused_where_no_maps_are_asked_for(with_maps, random_encoder, monkeypatch):
+    fused = []
+
+    def counting(*arguments, original=F.scaled_dot_product_attention, **options):
+        fused.append(arguments)
+        return original(*arguments, **options)
+
+    encoder = random_encoder(POST)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counting)
+    encoded(encoder, torch.randn(2, 9000), with_maps=with_maps)
+    assert len(fused) == (0 if with_maps else POST.layers)
 
 
 def test_projected_features_equal_hugging_face(variant, random_encoder):
