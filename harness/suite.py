@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -70,7 +71,7 @@ class Suite:
         """The folder where the upstream's states for a task's items stay; the suite has a store."""
         assert self.store is not None
         audio = self.fingerprint or _digest(
-            sorted({_file(item) for fold in folds for s in fold.values() for item in s})
+            sorted({_file(item, dated=True) for fold in folds for s in fold.values() for item in s})
         )
         address = (
             f"{upstream.name} {upstream.fingerprint} {len(upstream.states)} states, audio {audio}, float32, "
@@ -103,14 +104,19 @@ def default_store() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "star-harness" / "states"
 
 
-def _file(item: Item) -> str:
-    """Name and size of the file or files of an item, wherever the corpus lies; 0 for one that is not there."""
-    return f"{_size(item.path)} {_size(item.other)}" if isinstance(item, Trial) else _size(item.path)
+def _file(item: Item, dated: bool = False) -> str:
+    """Name and size of the file or files of an item, wherever the corpus lies; dated: and when each was last written,
+    for what must not outlive a change that leaves the size."""
+    paths = (item.path, item.other) if isinstance(item, Trial) else (item.path,)
+    return " ".join(_described(path, dated) for path in paths)
 
 
 @lru_cache(maxsize=2**20)
-def _size(path: Path) -> str:
-    return f"{'/'.join(path.parts[-4:])} {path.stat().st_size if path.is_file() else 0}"
+def _described(path: Path, dated: bool) -> str:
+    size, written = 0, 0
+    with suppress(OSError):
+        size, written = (facts := path.stat()).st_size, facts.st_mtime_ns
+    return f"{'/'.join(path.parts[-4:])} {size}" + (f" {written}" if dated else "")
 
 
 def _digest(lines: Iterable[str]) -> str:
