@@ -112,7 +112,12 @@ class EvaluationSettings:
 
 
 def _teacher_problem(name: str) -> str | None:
-    """None for a name we know, a file or folder, or a model of another library."""
+    """None for a name we know, a file or folder, or a model of another library whose network becomes our own."""
+    if name.startswith("s3prl:"):
+        return (
+            f"{name} shows its hidden states alone: expected a teacher whose network is known; type hubert_base, "
+            "hf:FOLDER, torchaudio:BUNDLE or a file"
+        )
     if not name or ":" in name or Path(name).exists():
         return None
     return unknown("teacher", name, TEACHER_NAMES)

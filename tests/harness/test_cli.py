@@ -25,6 +25,10 @@ def harness(*arguments):
         ),
         (("run", "--student", "starhubert", "--objective", "sta"), "unknown objective 'sta': did you mean star"),
         (("run", "--student", "starhubert", "--teacher", "hubertt"), "unknown teacher 'hubertt'"),
+        (
+            ("run", "--student", "starhubert", "--teacher", "s3prl:hubert"),
+            "s3prl:hubert shows its hidden states alone: expected a teacher whose network is known; type hubert_base",
+        ),
         (("run", "--student", "starhubert", "--seed", "-1"), "seed -1 is out of range"),
         (("report", "no-such-run"), "no run in no-such-run: expected a folder that `harness run --out` has written"),
         (("count", "hubrt"), "unknown network 'hubrt': did you mean hubert_base or hubert_large?"),
