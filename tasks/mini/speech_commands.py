@@ -85,7 +85,8 @@ def _noise(kind: str, samples: int, clips: list[Path], rng: np.random.Generator)
     if kind in _BABBLE_VOICES:
         wave = 0.05 * coloured_noise(samples, "pink", rng)
         for _ in range(_BABBLE_VOICES[kind] * samples // SAMPLE_RATE):
-            clip = read_audio(clips[int(rng.integers(len(clips)))])[::-1]
+            # In float32 the mean, and with it the files, would depend on the version of NumPy.
+            clip = read_audio(clips[int(rng.integers(len(clips)))])[::-1].astype(np.float64)
             start = int(rng.integers(samples))
             at = (start + np.arange(len(clip))) % samples
             wave[at] += clip / np.sqrt(np.mean(clip**2))

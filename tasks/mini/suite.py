@@ -29,7 +29,7 @@ from tasks.mini.plan import CorpusPlan
 from tasks.mini.render import Utterance, render
 
 SUITE_NAME = "mini (synthetic speech)"
-SUITE_VERSION = 2
+SUITE_VERSION = 3
 MANIFEST = "mini.json"
 # New ones go to the end: a place here decides a corpus's random numbers and what its voices' hidden state has said.
 CORPORA = (librispeech, speech_commands, voxceleb, iemocap, fluent_speech_commands, snips, quesst, libri2mix)

@@ -20,6 +20,7 @@ from tasks.mini.acoustics import Scene, record
 from tasks.mini.calibration import EMOTION_STYLES, READ_SPEECH, Sizes, draw_readers
 from tasks.mini.espeak import Voice
 from tasks.mini.grammar import sentence, words
+from tasks.mini.speech_commands import _noise
 from tasks.mini.suite import SUITE_VERSION, ensure_suite, mini_folder, read_manifest, suite_fingerprint, write_suite
 from tasks.text import Lexicon
 
@@ -119,6 +120,14 @@ def test_scene_has_the_level_and_the_noise_it_names():
 def test_one_worker_writes_the_same_bytes(tiny_sizes, tiny, tmp_path):
     manifest = write_suite(tmp_path / "again", tiny_sizes, workers=1)
     assert manifest["fingerprint"] == read_manifest(tiny)["fingerprint"] == suite_fingerprint(tiny)
+
+
+@pytest.mark.parametrize("kind", ["babble_near", "pulsed_noise", "pink_noise"])
+def test_noise_does_not_depend_on_the_order_in_which_a_mean_is_summed(kind, tiny, monkeypatch):
+    clips = sorted((tiny / "speech_commands_v0.01" / "yes").glob("*.wav"))
+    usual = _noise(kind, 16_000, clips, np.random.default_rng(3))
+    monkeypatch.setattr(np, "mean", lambda values: np.cumsum(values)[-1] / len(values))
+    np.testing.assert_array_equal(_noise(kind, 16_000, clips, np.random.default_rng(3)), usual)
 
 
 def test_fingerprint_sees_a_changed_byte_and_a_changed_name(tmp_path):
