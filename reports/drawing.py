@@ -1,6 +1,6 @@
 """What the figures share: the style of print, and both file formats."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,13 @@ def drawing(path: Path, width: float, height: float) -> Iterator["Figure"]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in METADATA.items():
             figure.savefig(path.with_suffix(suffix), metadata=metadata)
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Names as figures show them: where one student differs by its objective alone, "[avg-attn]" stands for it."""
+    objectives = {name: name.partition(" [") for name in names}
+    bare = len({student for student, bracket, _ in objectives.values() if bracket}) == 1
+    return {name: f"[{rest}" if bare and bracket else name for name, (_, bracket, rest) in objectives.items()}
 
 
 def legend(parent: "Figure | Axes", handles: Mapping[str, "Artist"], **options: Any) -> None:

@@ -8,7 +8,21 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from reports.aggregate import SUPERB
-from reports.drawing import BLACK, BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, PURPLE, SKY, VERMILION, drawing, legend
+from reports.drawing import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    drawing,
+    legend,
+    short_names,
+)
 from reports.labels import settle
 from reports.layout import plain
 from reports.measured import cell, columns, suite_label
@@ -19,6 +33,7 @@ from reports.tradeoffs import draw_panel, head_panel, macs_figure, name_panel, p
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
@@ -78,7 +93,11 @@ def distillation_figure(curves: Mapping[str, Curve], records: Sequence[Record], 
     shown = panel(records, "overall", "parameters")
     with drawing(path, PAGE, 3.1) as figure:
         left, right = figure.subplots(1, 2)
-        draw_curves(left, curves)
+        handles = draw_curves(left, curves)
+        if len(curves) > 1:
+            legend(figure, handles, loc="outside lower center", ncols=3)
+        else:
+            legend(left, handles)
         if shown.points:
             draw_panel(right, shown)
             head_panel(right, records)
@@ -91,13 +110,14 @@ def distillation_figure(curves: Mapping[str, Curve], records: Sequence[Record], 
     return True
 
 
-def draw_curves(axes: "Axes", curves: Mapping[str, Curve]) -> None:
-    """Draw training losses as thin lines and validation losses with markers (see `distillation_figure`)."""
+def draw_curves(axes: "Axes", curves: Mapping[str, Curve]) -> dict[str, "Artist"]:
+    """Draw training losses as thin lines, validation losses with markers; gives the legend's lines by their names."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     several = len(curves) > 1
     axes.set(title="Distillation", xlabel="step", ylabel="loss / first validation loss" if several else "loss")
-    handles = {}
+    handles: dict[str, Artist] = {}
+    short = short_names(curves)
     for number, (name, curve) in enumerate(curves.items()):
         valid = _known(curve, "valid_loss")
         unit = valid[0][1] if several and valid else 1.0
@@ -111,12 +131,12 @@ def draw_curves(axes: "Axes", curves: Mapping[str, Curve]) -> None:
             line = axes.plot(steps, losses, color=color, **style)[0]
             what = "training" if points is not valid else "validation"
             if not several or points is valid:
-                handles[name if several else what] = line
+                handles[short[name] if several else what] = line
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    legend(axes, handles, ncols=1 if len(handles) < 6 else 2)
+    return handles
 
 
 def layer_weights(records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:

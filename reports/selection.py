@@ -45,9 +45,8 @@ def selection_table(records: Sequence[Record]) -> Table:
         rows.append((Cell(name if objective is None or "[" in name else f"{name} [{objective}]"), *cells))
     head = (Column("Student [objective]", align="l"), *(column for column, *_ in table))
     tasks = len({task for task, _ in kinds.values()})
-    note = (
-        f"Overall: mean and standard deviation over {len(seeds)} seed(s). Mean rank: over {tasks} tasks, of these rows."
-    )
+    several = f"mean and standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else f"of seed {seeds[0]}"
+    note = f"Overall: {several}. Mean rank: over {tasks} tasks, of these rows."
     title = f"Loss selection, measured: {suite_label(chosen)}"
     return Table(title, head, (Section("", tuple(rows)),), (), (note, SYNTHETIC) if chosen[0].synthetic else (note,))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reports.aggregate import SUPERB, overall
-from reports.drawing import BLACK, BLUE, COLUMN, GREY, SKY, VERMILION, drawing, legend
+from reports.drawing import BLACK, BLUE, COLUMN, GREY, SKY, VERMILION, drawing, legend, short_names
 from reports.labels import name_points, settle
 from reports.layout import ARROWS, plain
 from reports.measured import Score, columns, grid, overall_scores, size, suite_label
@@ -132,7 +132,8 @@ def head_panel(axes: "Axes", records: Sequence[Record]) -> None:
 def name_panel(axes: "Axes", shown: Panel) -> None:
     """Write the names of the points once the layout of the figure is settled."""
     unnamed = [other for _, other in _twins(shown.points)]
-    name_points(axes, [(p.name, p.cost, p.score) for p in shown.points if p not in unnamed])
+    short = short_names(p.name for p in shown.points)
+    name_points(axes, [(short[p.name], p.cost, p.score) for p in shown.points if p not in unnamed])
 
 
 def _figure(records: Sequence[Record], panels: Sequence[Panel], path: Path, height: float) -> bool:

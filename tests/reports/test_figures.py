@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from reports.drawing import short_names
 from reports.figures import distillation_figure, gram_figure, layer_weights, layers_figure, write_figures
 from reports.records import Record
 
@@ -37,10 +38,16 @@ def test_several_students_start_at_one(tmp_path: Path, drawn: list[Figure], run:
         [[2, 1], [3, 0.25]],
     ]
     assert left.get_ylabel() == "loss / first validation loss"
-    names = left.get_legend().get_texts()
+    (shown,) = drawn[0].legends
+    names = shown.get_texts()
     assert [text.get_text() for text in names] == ["star", "_$a$"]
     assert not any(text.get_parse_math() for text in names)
     assert len({line.get_color() for line in left.lines}) == 2
+
+
+def test_names_lose_only_the_student_that_all_share() -> None:
+    assert short_names(["s", "s [x]", "s [y [z]]", "t"]) == {"s": "s", "s [x]": "[x]", "s [y [z]]": "[y [z]]", "t": "t"}
+    assert short_names(["s [x]", "t [x]"]) == {"s [x]": "s [x]", "t [x]": "t [x]"}
 
 
 def test_a_run_without_overall_scores_says_so(tmp_path: Path, drawn: list[Figure], run: list[Record]) -> None:

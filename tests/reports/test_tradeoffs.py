@@ -113,6 +113,19 @@ def test_synthetic_speech_never_meets_published_models(
         assert bars == [[38.0, 42.0]]
 
 
+def test_one_student_with_many_objectives_is_named_by_them(tmp_path: Path, drawn: list[Figure], superb: Make) -> None:
+    objectives = ["avg-attn", "intra-layer", "last-attn", "layer-wise", "layer-wise+intra-layer+avg-attn"]
+    mini = {"suite": "mini", "synthetic": True}
+    records = [*superb("star", 27.0, **mini), *superb("teacher", 45.0, **mini, upstream_kind="teacher", parameters=3)]
+    for score, name in zip((38.5, 35.0, 33.0, 35.1, 33.6), objectives, strict=True):
+        records += superb(f"star [{name}]", score, **mini, stderr=4.0)
+    assert size_figure(records, tmp_path / "size.png")
+    for axes in drawn[0].axes:
+        names = {text.get_text() for text in axes.texts if text.get_text()}
+        assert names == {"star", "teacher", *(f"[{name}]" for name in objectives)}
+        assert_names_cover_nothing(axes, 7)
+
+
 def test_cells_without_a_value_are_left_out(tmp_path: Path, drawn: list[Figure], run: list[Record]) -> None:
     assert panel(run, "overall", "parameters").points[0].name == "starhubert"
     assert [point.name for point in panel(run, "overall", "macs").points] == ["starhubert", "mini_hubert"]
