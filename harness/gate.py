@@ -25,7 +25,7 @@ def compare(candidate: Cells, baseline: Cells, tolerances: Mapping[str, float] =
     for cell, theirs in baseline.items():
         ours = candidate.get(cell)
         problem = find_problem(theirs.record, ours.record if ours else None)
-        result = problem or (_evidence(theirs, ours) if ours else None)
+        result = problem or (evidence(theirs, ours) if ours else None)
         assert result is not None
         findings.append(Finding(theirs.record, ours.record if ours else None, result))
     return judge(findings, tolerances)
@@ -81,7 +81,11 @@ def _number(text: str) -> float | None:
     return points if 0 <= points <= 100 else None
 
 
-def _evidence(baseline: Stored, candidate: Stored) -> Evidence | Problem:
+def evidence(baseline: Stored, candidate: Stored) -> Evidence | Problem:
+    """How much worse the candidate's predictions are, item by item where both runs scored the same ones.
+
+    A Problem where predictions cannot be scored or do not give the value of their record.
+    """
     for name, stored in (("candidate", candidate), ("baseline", baseline)):
         if stored.problem:
             return Problem("failed", f"the {name}: {stored.problem}")
@@ -102,7 +106,8 @@ def _evidence(baseline: Stored, candidate: Stored) -> Evidence | Problem:
         sides.append(rows)
     ours, theirs = sides
     if [_identity(row) for row in ours] != [_identity(row) for row in theirs]:
-        return combined(baseline.record, candidate.record)
+        units = min(_units(metric, ours), _units(metric, theirs))
+        return combined(baseline.record, candidate.record, units)
     seed = baseline.record.seed
     worse = mean_draws(metric, ours, seed) - mean_draws(metric, theirs, seed)
     method = f"paired bootstrap over {metric.unit}"

@@ -121,12 +121,14 @@ def drop(baseline: Record, candidate: Record) -> float:
     return theirs - ours if baseline.higher_is_better else ours - theirs
 
 
-def combined(baseline: Record, candidate: Record) -> Evidence | Problem:
-    """Evidence from the two scores and their own standard errors, for runs that did not score the same items."""
+def combined(baseline: Record, candidate: Record, units: int) -> Evidence | Problem:
+    """Evidence from the two scores and their own standard errors, for runs that did not score the same items.
+
+    units: independent units of the run that has fewer.
+    """
     if baseline.stderr is None or candidate.stderr is None:
         return Problem("failed", "no standard error in the record: run the task again")
     stderr = math.hypot(baseline.stderr, candidate.stderr)
-    units = min(baseline.n_examples, candidate.n_examples)
     return Evidence(drop(baseline, candidate), stderr, units, "combined standard errors")
 
 

@@ -102,6 +102,12 @@ def test_more_cells_ask_for_more(record: Make) -> None:
     assert statuses([1.9, 9.0, 9.0, 9.0, 9.0]) == ["regression"] * 5
 
 
+def test_a_drop_that_is_seen_to_be_three_standard_errors_fails_among_all_columns(record: Make) -> None:
+    drops = [3.0, *[0.0] * (len(SUPERB) - 1)]
+    findings = [Finding(record(seed=i), record(seed=i), evidence(drop, units=100)) for i, drop in enumerate(drops)]
+    assert [outcome.status for outcome in judge(findings)][:2] == ["regression", "pass"]
+
+
 def test_cells_that_are_not_compared_do_not_count_as_tests(record: Make) -> None:
     lost = [Finding(record(seed=i), None, Problem("missing", "gone")) for i in range(1, 9)]
     (first, *others) = judge([Finding(record(), record(), evidence(2.0)), *lost])
@@ -117,13 +123,13 @@ def test_an_unknown_column_has_no_tolerance(record: Make) -> None:
 
 
 def test_combined_standard_errors_by_hand(record: Make) -> None:
-    result = combined(record(value=10.0, stderr=3.0, n_examples=80), record(value=17.0, stderr=4.0, n_examples=90))
+    result = combined(record(value=10.0, stderr=3.0), record(value=17.0, stderr=4.0), 80)
     assert result == Evidence(7.0, 5.0, 80, "combined standard errors")
     better = {"higher_is_better": True}
-    result = combined(record(value=10.0, stderr=3.0, **better), record(value=17.0, stderr=4.0, **better))
+    result = combined(record(value=10.0, stderr=3.0, **better), record(value=17.0, stderr=4.0, **better), 80)
     assert isinstance(result, Evidence) and result.drop == -7.0
     for sides in ((record(), record(stderr=1.0)), (record(stderr=1.0), record())):
-        assert combined(*sides) == Problem("failed", "no standard error in the record: run the task again")
+        assert combined(*sides, 80) == Problem("failed", "no standard error in the record: run the task again")
 
 
 @pytest.mark.parametrize(
