@@ -1,8 +1,10 @@
-"""An upstream that was broken on purpose is caught by the gate, on real predictions of a small suite."""
+"""A network that was broken on purpose is caught by the commands of the gate, on real predictions."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,83 +12,84 @@ from click.testing import CliRunner
 
 import harness.suite
 from harness.cli import main
-from harness.config import EvaluationSettings
-from harness.progress import Stages
-from harness.run import execute_evaluation
 from students.checkpoints import load_checkpoint, save_checkpoint
 from students.encoder import SpeechEncoder
 from students.upstreams import MINI_TEACHER
+from tasks.mini import render
 from tasks.mini.calibration import Sizes
 from tasks.mini.settings import MINI_PROBES
 from tasks.mini.suite import write_suite
 
-pytestmark = pytest.mark.slow
 Break = Callable[[SpeechEncoder], None]
 
 
 def shuffled(network: SpeechEncoder) -> None:
     """The values of every weight matrix in another order."""
-    torch.manual_seed(0)
     for weight in network.parameters():
         if weight.dim() > 1:
             weight.data = weight.data.flatten()[torch.randperm(weight.numel())].view_as(weight)
 
 
 def half_reset(network: SpeechEncoder) -> None:
-    """The lower half of all layers, which is the stem, as if never trained.
-
-    Half of the transformer's layers would not do: untrained ones add next to nothing to what passes by them, and KS
-    loses 5 points by the lower three, 1 by the upper.
-    """
-    torch.manual_seed(0)
-    network.feature_extractor.load_state_dict(SpeechEncoder(network.dims).feature_extractor.state_dict())
+    """The upper half of the transformer's layers as if never trained."""
+    fresh = SpeechEncoder(network.dims).encoder.layers
+    for number in range(network.dims.layers // 2, network.dims.layers):
+        network.encoder.layers[number].load_state_dict(fresh[number].state_dict())
 
 
 def untouched(network: SpeechEncoder) -> None:
     """Nothing."""
 
 
-@pytest.fixture(scope="module")
-def corpora(tiny_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("suite") / "mini"
-    write_suite(folder, replace(tiny_sizes, command_speakers=(10, 2, 4), command_test_clips=20))
-    return folder
+def command(*arguments: object, code: int = 0) -> str:
+    """What a command prints; it must end with the exit code."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout
 
 
-@pytest.fixture(scope="module")
-def measured(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Break], Path]:
-    """Evaluate mini-hubert on KS after something was done to it, and give the run's folder."""
-
-    def evaluate(change: Break) -> Path:
-        folder = tmp_path_factory.mktemp(change.__name__)
-        network, info = load_checkpoint(MINI_TEACHER)
-        change(network)
-        save_checkpoint(folder / "weights", network, info.name, info.exposes, {})
-        settings = EvaluationSettings(str(folder / "weights"), folder / "run", ("ks",), corpora=corpora)
-        with pytest.MonkeyPatch.context() as patch:
-            brief = replace(MINI_PROBES["ks"], steps=400, eval_every=100)
-            patch.setattr(harness.suite, "MINI_PROBES", {"ks": brief})
-            execute_evaluation(settings, Stages())
-        return folder / "run"
-
-    return evaluate
+def evaluated(weights: Path, change: Break, corpora: Path, folder: Path) -> Path:
+    """The run's folder of KS by the weights after something was done to them."""
+    torch.manual_seed(0)
+    network, info = load_checkpoint(weights)
+    change(network)
+    save_checkpoint(folder / "weights", network, info.name, info.exposes, {})
+    arguments = ("--upstream", folder / "weights", "--tasks", "ks", "--corpora", corpora, "--out", folder / "run")
+    command("evaluate", *arguments)
+    return folder / "run"
 
 
-@pytest.fixture(scope="module")
-def baseline(measured: Callable[[Break], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("baseline") / "baseline.json.gz"
-    saved = CliRunner().invoke(main, ["baseline", "save", str(measured(untouched)), "--out", str(out)])
-    assert saved.exit_code == 0, saved.output
-    return out
+def regression(run: Path, baseline: Path) -> dict[str, Any]:
+    """The one cell of a comparison, which must fail."""
+    told = command("check", run, "--against", baseline, code=1)
+    (cell,) = json.loads(command("check", run, "--against", baseline, "--json", code=1))["cells"]
+    assert (cell["task"], cell["metric"], cell["status"]) == ("ks", "acc", "regression")
+    assert cell["drop"] == pytest.approx(cell["baseline"] - cell["candidate"]) and cell["drop"] > cell["tolerance"]
+    for part in ("ks acc", f"-{cell['drop']:.2f}", "standard error", "paired bootstrap over utterances", "p = "):
+        assert part in " ".join(told.split()), part
+    return cell
 
 
-def test_the_same_weights_pass(measured: Callable[[Break], Path], baseline: Path) -> None:
-    result = CliRunner().invoke(main, ["check", str(measured(untouched)), "--against", str(baseline)])
-    assert result.exit_code == 0 and "passed: of 1 cells, 1 pass" in result.stdout
+def test_shuffled_weights_are_caught(tiny_sizes: Sizes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "SHARDS", 2)
+    monkeypatch.setattr(
+        harness.suite, "MINI_PROBES", {"ks": replace(MINI_PROBES["ks"], steps=200, learning_rates=(1e-2,))}
+    )
+    corpora, baseline = tmp_path / "mini", tmp_path / "baseline.json.gz"
+    write_suite(corpora, replace(tiny_sizes, command_speakers=(8, 1, 4), command_test_clips=10))
+    sound = evaluated(MINI_TEACHER, untouched, corpora, tmp_path / "sound")
+    command("baseline", "save", sound, "--out", baseline)
+    assert "passed: of 1 cells, 1 pass" in command("check", sound, "--against", baseline)
+    broken = evaluated(MINI_TEACHER, shuffled, corpora, tmp_path / "broken")
+    assert regression(broken, baseline)["upstream"] == "mini-hubert"
 
 
-@pytest.mark.parametrize("change", [shuffled, half_reset])
-def test_broken_weights_are_a_regression(measured: Callable[[Break], Path], baseline: Path, change: Break) -> None:
-    result = CliRunner().invoke(main, ["check", str(measured(change)), "--against", str(baseline)])
-    assert result.exit_code == 1, result.output
-    assert "mini-hubert" in result.stdout and "regression" in result.stdout and "paired bootstrap" in result.stdout
+@pytest.mark.slow
+def test_a_student_with_half_of_its_layers_reset_is_caught(tmp_path: Path) -> None:
+    """A distilled one: KS hardly hears the transformer of mini-hubert, whose reset layers pass the stem's states on."""
+    corpora = tmp_path / "mini"
+    command("distill", "--student", "starhubert", "--corpora", corpora, "--out", tmp_path / "distilled")
+    weights = tmp_path / "distilled" / "students" / "starhubert"
+    sound = evaluated(weights, untouched, corpora, tmp_path / "sound")
+    broken = evaluated(weights, half_reset, corpora, tmp_path / "broken")
+    assert regression(broken, sound)["upstream"] == "starhubert"
