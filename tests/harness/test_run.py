@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import jiwer
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,13 +16,16 @@ import harness.suite
 from harness.cli import main
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.features import Extractor
+from harness.gate import compare
 from harness.progress import Stages
+from reports.baseline import read_cells
 from reports.records import read_records, to_json
 from reports.tables import measured_table
 from tasks.base import CorpusError
 from tasks.mini.calibration import Sizes
 from tasks.mini.settings import MINI_PROBES
 from tasks.mini.suite import write_suite
+from tasks.registry import TASKS as ALL_TASKS
 from tasks.registry import load_task
 
 TASKS = ("pr", "asr", "sid", "asv", "sd", "ic", "sf", "qbe")
@@ -106,12 +111,38 @@ def test_four_rows_on_every_task(first):
     assert "mini (synthetic speech)" in (out / "report.md").read_text()
 
 
-def test_a_score_can_be_recomputed_from_its_predictions(first):
-    folder = first[0] / "records"
-    record = next(r for r in read_records(folder) if r.task == "sid")
-    lines = [json.loads(line) for line in (folder / record.predictions).read_text().splitlines()]
-    assert len(lines) == record.n_examples
-    assert record.value == pytest.approx(100 * sum(x["reference"] == x["hypothesis"] for x in lines) / len(lines))
+def slow_error_rate(rows) -> float:
+    return 100 * jiwer.wer([row["reference"] for row in rows], [row["hypothesis"] for row in rows])
+
+
+def slow_accuracy(rows) -> float:
+    """The mean over the folds."""
+    right = {}
+    for row in rows:
+        right.setdefault(row.get("fold"), []).append(row["reference"] == row["hypothesis"])
+    return 100 * sum(sum(fold) / len(fold) for fold in right.values()) / len(right)
+
+
+def slow_equal_error_rate(rows) -> float:
+    """Where the two straight-lined error rates meet, by bisection."""
+    from scipy.optimize import brentq
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve([row["reference"] == "1" for row in rows], [row["hypothesis"] for row in rows])
+    return 100 * brentq(lambda rate: 1 - np.interp(rate, false, true) - rate, 0, 1)
+
+
+def test_every_score_can_be_recomputed_from_its_predictions_alone(corpora, short, tmp_path):
+    references = {"per": slow_error_rate, "wer": slow_error_rate, "acc": slow_accuracy, "eer": slow_equal_error_rate}
+    records = engine.execute_evaluation(EvaluationSettings("fbank", tmp_path, ALL_TASKS, corpora=corpora), Stages())
+    assert {record.task for record in records} == set(ALL_TASKS) and len(records) == 11
+    for record in records:
+        rows = [json.loads(line) for line in (tmp_path / "records" / record.predictions).read_text().splitlines()]
+        assert len(rows) == record.n_examples
+        own = {metric.name: metric.score for metric in load_task(record.task).metrics}[record.metric]
+        assert references.get(record.metric, own)(rows) == pytest.approx(record.value, abs=1e-6), record.task
+    outcomes = compare(read_cells(tmp_path), read_cells(tmp_path))
+    assert [outcome.reason for outcome in outcomes] == ["not worse"] * 11
 
 
 @pytest.mark.parametrize("protocol", ["corrected", "official"])
