@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 FIGURES = "figures"
 TEXTS = {"deviation": "deviations", "reason": "skipped"}  # headings, and the fields that they show
-
-
 MACS = ("short", "medium", "long", "longer", "strict", "heads", "superb")
 
 
