@@ -17,6 +17,7 @@ PREAMBLE = r"""\documentclass{article}
 \begin{document}
 """
 BREAK = "\0"  # stands where two characters would otherwise be set as one
+NEGATIVE = re.compile(r"^-(?=\d)")
 LIGATURE = re.compile("(?<=[-'])(?=[-'])")
 SPECIAL = (
     {character: f"\\{character}" for character in "&%#_{}"}
@@ -24,7 +25,7 @@ SPECIAL = (
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     | {'"': r"{\ttfamily\char34}", "`": r"{\ttfamily\char18}", "$": r"{\upshape\char36}", BREAK: "{}"}
-    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "×": r"$\times$"}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "×": r"$\times$", "−": "$-$"}
 )
 ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - set("ÐÞðþ×÷")  # what the default encoding can set
 MARKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "warning": r"\textbf{{{}}}"}
@@ -86,7 +87,7 @@ def _body(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    text = MARKS[cell.mark].format(_text(cell.text))
+    text = MARKS[cell.mark].format(_text(NEGATIVE.sub("−", cell.text)))
     return text + (rf"\textsuperscript{{{','.join(map(str, cell.footnotes))}}}" if cell.footnotes else "")
 
 

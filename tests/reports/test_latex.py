@@ -112,6 +112,12 @@ def test_golden_text(hand: Table) -> None:
     assert text.partition("\\begin{document}")[2] == GOLDEN
 
 
+def test_a_negative_number_has_a_minus_sign_and_a_name_keeps_its_hyphen() -> None:
+    row = (Cell("-v"), Cell("-166", "best"), Cell("ARM-S"))
+    document = latex([Table("", (Column("a"), Column("b"), Column("c")), (Section("", (row,)),))])
+    assert r"-v & \textbf{$-$166} & ARM-S \\" in document
+
+
 def test_structure() -> None:
     text = latex([published_table(), ablation_table(), evil()])
     assert_well_formed(text)
