@@ -1,6 +1,7 @@
 """Runs against baselines: the statistics beside slow ones, every problem of a cell, and the commands."""
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -257,6 +258,13 @@ def test_commands(stored, tmp_path):
     assert harness("check", worse, "--against", out, "--tolerance", "ks=20").exit_code == 0
     stored("worse", answers(2, 2), seed=7)
     assert harness("check", good, "--against", worse).exit_code == 3
+
+
+def test_the_projects_own_baseline_is_scored_as_when_it_was_made():
+    own = Path(__file__).parents[2] / ".ci" / "baseline.json.gz"
+    result = harness("check", own, "--against", own)
+    assert result.exit_code == 0 and "passed: of 5 cells, 5 pass" in result.stdout
+    assert {(one.record.suite, one.record.upstream) for one in read_cells(own).values()} == {("mini", "mini-hubert")}
 
 
 def test_a_regression_wins_over_a_missing_cell(stored, tmp_path):
