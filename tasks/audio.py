@@ -1,13 +1,26 @@
 """The one door through which audio enters: any file libsndfile reads, as 16 kHz mono float32."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 
 SAMPLE_RATE = 16_000
+LONGEST = 180  # seconds; a SUPERB corpus has 145 at most (VoxCeleb1), and attention grows with the square
 _UNKNOWN_SIZE = 2**32 - 1
+_UNKNOWN_FRAMES = 2**62
+_LARGEST_SAMPLE = 2.0**31  # of any integer format, if someone forgot to scale it
+_LARGEST_FILTER = 2**24  # values that resampling holds at once: 64 MiB
+_OGG_PAGE = 65_307  # bytes at most
+_CHUNKS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {  # byte order, and the chunk that holds the audio
+    b"RIFF": ("little", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
 SILENCE_LEVEL = 0.001  # of full scale
 SILENCE_HOLD = SAMPLE_RATE // 10  # samples
 _LEVEL_WINDOW = SAMPLE_RATE // 50  # samples
@@ -20,34 +33,37 @@ class AudioError(ValueError):
 def read_audio(path: Path) -> np.ndarray:
     """Samples (num_samples,) of one file in float32, mixed to mono and resampled to 16 kHz.
 
-    Integer formats are scaled to [-1, 1]; the level is left as it is (superb-protocol 1.3).
-    Raises AudioError if the file is absent, unreadable, cut short, empty or holds a value that is not finite.
+    Integer formats are scaled to [-1, 1]; the level is left as it is, clipped or not (superb-protocol 1.3).
+    Raises AudioError if the file is absent, unreadable, cut short, empty, longer than LONGEST (its header tells: it is
+    not read then), at a rate without a simple ratio to 16 kHz, or holds a value that is not finite or is no sample.
     """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        missing = _missing_bytes(path)
-    except (OSError, RuntimeError) as error:  # soundfile.LibsndfileError is a RuntimeError
-        reason = "no such file" if not Path(path).exists() else str(error).rsplit(":", 1)[-1].strip()
-        raise AudioError(f"cannot read {path}: {reason}") from error
-    if missing:
-        raise AudioError(f"cannot use {path}: it is cut short, {missing} bytes that its header announces are missing")
-    wave = samples.mean(axis=1)
-    if not len(wave):
+    with _opened(path) as file:
+        samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+        cut = _what_is_missing(path, file.frames - len(samples))
+    if cut:
+        raise AudioError(f"cannot use {path}: it is cut short, {cut}")
+    if not len(samples):
         raise AudioError(f"cannot use {path}: it holds no samples")
-    if not np.isfinite(wave).all():
+    largest = float(np.abs(samples).max())
+    if not np.isfinite(largest):
         raise AudioError(f"cannot use {path}: it holds values that are not finite")
+    if largest > _LARGEST_SAMPLE:
+        raise AudioError(f"cannot use {path}: it holds the value {largest:.2g}, where full scale is 1")
+    wave = samples.mean(axis=1)
     return wave if rate == SAMPLE_RATE else _resample(wave, rate)
 
 
 def num_samples(path: Path) -> int:
-    """Length of a file in samples at 16 kHz, from its header alone. Raises AudioError if it cannot be read."""
-    info = _info(path)
-    return -(-info.frames * SAMPLE_RATE // info.samplerate)
+    """Length of a file in samples at 16 kHz, from its header alone. Raises AudioError if it cannot be read, or if its
+    header shows that read_audio would refuse it."""
+    with _opened(path) as file:
+        return int(-(-file.frames * SAMPLE_RATE // file.samplerate))
 
 
 def sampling_rate(path: Path) -> int:
-    """Samples per second in the file itself, from its header alone. Raises AudioError if it cannot be read."""
-    return int(_info(path).samplerate)
+    """Samples per second in the file itself, from its header alone. Raises AudioError as num_samples does."""
+    with _opened(path) as file:
+        return int(file.samplerate)
 
 
 def trim_silence(wave: np.ndarray) -> np.ndarray:
@@ -75,11 +91,38 @@ def write_audio(path: Path, wave: np.ndarray, rate: int = SAMPLE_RATE) -> None:
     soundfile.write(path, wave, rate, subtype="PCM_16")
 
 
-def _info(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, open, what its header says found good."""
+    path = Path(path)
+    if not path.is_file():  # a pipe or a device would be waited for
+        raise AudioError(f"cannot read {path}: {'not a regular file' if path.exists() else 'no such file'}")
     try:
-        return soundfile.info(path)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"cannot read {path}: {error}") from error
+        if not path.stat().st_size:
+            raise AudioError(f"cannot read {path}: the file is empty")
+        with soundfile.SoundFile(path) as file:
+            _check_header(path, file.frames, file.samplerate)
+            yield file
+    except TypeError as error:  # of a name that ends in .raw
+        raise AudioError(f"cannot read {path}: bare samples, without a header that tells their rate") from error
+    except (OSError, RuntimeError) as error:  # soundfile.LibsndfileError is a RuntimeError
+        raise AudioError(f"cannot read {path}: {str(error).rsplit(':', 1)[-1].strip()}") from error
+
+
+def _check_header(path: Path, frames: int, rate: int) -> None:
+    if frames >= _UNKNOWN_FRAMES:
+        raise AudioError(f"cannot use {path}: its header does not tell its length: write it again, to a file")
+    if frames > LONGEST * rate:
+        raise AudioError(
+            f"cannot use {path}: it lasts {frames / rate:.0f} s, more than the {LONGEST} s that are read: cut it into "
+            "shorter files"
+        )
+    common = gcd(rate, SAMPLE_RATE)
+    if (rate // common) * (SAMPLE_RATE // common) > _LARGEST_FILTER:
+        raise AudioError(
+            f"cannot use {path}: its {rate} Hz have no simple ratio to {SAMPLE_RATE} Hz: resample it, or correct its "
+            "header"
+        )
 
 
 def _is_loud(wave: np.ndarray) -> np.ndarray:
@@ -95,19 +138,39 @@ def _first_run(flags: np.ndarray) -> int:
     return int(starts[0]) if len(starts) else len(flags)
 
 
-def _missing_bytes(path: Path) -> int:
-    """How many bytes of audio a WAV file lacks; libsndfile reads what is there and says nothing."""
+def _what_is_missing(path: Path, frames: int) -> str:
+    """What a file lacks that its header or its form announces; libsndfile reads what is there and says little.
+
+    frames: announced, but not read.
+    """
     with Path(path).open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return 0
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            size = int.from_bytes(header[4:], "little")
-            if header[:4] == b"data":
-                # A writer to a pipe cannot go back to fill in the size and leaves all ones.
-                return 0 if size == _UNKNOWN_SIZE else max(size - (Path(path).stat().st_size - file.tell()), 0)
-            file.seek(size + size % 2, 1)
+        start = file.read(4)
+        if start in _CHUNKS and (missing := _missing_bytes(file, *_CHUNKS[start])):
+            return f"{missing} bytes that its header announces are missing"
+        if start == b"OggS" and not _ends_as_ogg(file):
+            return "the last page of its Ogg stream is missing"
+    return f"{frames} samples that its header announces are missing" if frames > 0 else ""
+
+
+def _missing_bytes(file: Any, order: Literal["little", "big"], audio: bytes) -> int:
+    """How many bytes of audio a WAV or AIFF file lacks."""
+    file.seek(12)
+    while len(header := file.read(8)) == 8:
+        size = int.from_bytes(header[4:], order)
+        if header[:4] == audio:
+            # A writer to a pipe cannot go back to fill in the size and leaves all ones.
+            return 0 if size == _UNKNOWN_SIZE else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
+        file.seek(size + size % 2, 1)
     return 0
+
+
+def _ends_as_ogg(file: Any) -> bool:
+    """Whether the last page of an Ogg file is whole and says that it is the last (RFC 3533)."""
+    file.seek(max(file.seek(0, os.SEEK_END) - _OGG_PAGE, 0))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return bool(lengths and page[5] & 4 and len(page) >= 27 + page[26] + sum(lengths))
 
 
 def _resample(wave: np.ndarray, rate: int) -> np.ndarray:

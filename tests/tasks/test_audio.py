@@ -1,5 +1,6 @@
 """The audio door: formats, rates and channels that come in, and the files it refuses."""
 
+import wave as stdlib_wave
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,34 @@ def test_channels_are_averaged(tmp_path):
     left, right = tone(16_000), tone(16_000, frequency=1000.0)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+
+
+def test_24_bit_stereo_is_what_pythons_own_reader_finds(tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", 0.2 * rng.standard_normal((800, 2)), 16_000, subtype="PCM_24")
+    with stdlib_wave.open(str(tmp_path / "a.wav"), "rb") as file:
+        assert (file.getsampwidth(), file.getnchannels()) == (3, 2)
+        frames = file.readframes(800)
+    values = [int.from_bytes(frames[i : i + 3], "little", signed=True) / 2**23 for i in range(0, len(frames), 3)]
+    expected = np.array(values).reshape(800, 2).mean(axis=1)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), expected, atol=2**-24)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_is_heard_as_it_was_written(tmp_path, subtype):
+    rng = np.random.default_rng(0)
+    spoken = 0.1 * np.convolve(rng.standard_normal(16_000), np.hanning(16), "same")  # low frequencies, as in speech
+    soundfile.write(tmp_path / "a.ogg", spoken, 16_000, subtype=subtype)
+    heard = read_audio(tmp_path / "a.ogg")
+    assert len(heard) == 16_000
+    assert np.corrcoef(heard[800:-800], spoken[800:-800])[0, 1] > 0.95
+    assert 0.9 < heard.std() / spoken.std() < 1.1
+
+
+def test_clipped_audio_comes_in_as_it_is(tmp_path):
+    clipped = np.clip(4 * tone(16_000), -1, 1 - 2**-15)
+    soundfile.write(tmp_path / "a.wav", clipped, 16_000, subtype="PCM_16")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), clipped, atol=2**-15)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
