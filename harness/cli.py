@@ -73,6 +73,7 @@ for _command in (
     networks.pretrain,
     environment.doctor,
     exports.export,
+    exports.convert,
     exports.features,
     gate.check,
     gate.baseline,

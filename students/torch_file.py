@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,6 @@ import torch
 from torch import Tensor
 
 from students.upstreams import UpstreamError, one_line
-
-_CONVERT = (
-    "expected tensors and plain values: save those alone where its library is installed and you trust it, or type the "
-    "same model as hf:OWNER/NAME"
-)
 
 
 class _Inert:
@@ -28,7 +24,7 @@ def read_torch_file(file: Path) -> dict[str, Any]:
     """The mapping that a file holds, on the CPU.
 
     Raises UpstreamError if the file cannot be read, holds an object other than tensors and plain values, whose class it
-    names, or is no mapping.
+    names with the command that converts the file, or is no mapping.
     """
     try:
         with torch.serialization.safe_globals(_HARMLESS):
@@ -36,13 +32,22 @@ def read_torch_file(file: Path) -> dict[str, Any]:
     except Exception as error:  # whatever damaged bytes make the unpickler raise
         refused = re.search(r"GLOBAL (\S+) (?:was not|whose module)", str(error))
         if refused:
-            raise UpstreamError(f"{file} holds a {refused[1]}, which could run code: {_CONVERT}") from error
+            raise UpstreamError(
+                f"{file} holds a {refused[1]}, which could run code: expected tensors and plain values; type the same "
+                f"model as hf:OWNER/NAME or, if you trust the file, {conversion(file)}"
+            ) from error
         raise UpstreamError(
             f"cannot read {file}: {one_line(error)}; expected a file written by torch.save: get it again"
         ) from error
     if not isinstance(content, dict):
         raise UpstreamError(f"{file} holds a {type(content).__name__}: expected a state dict or a checkpoint")
     return content
+
+
+def conversion(file: Path) -> str:
+    """The command that makes a file of tensors and plain values of one that holds more, to be given in its place."""
+    plain = file.with_name(f"{file.stem}-plain{file.suffix}")
+    return shlex.join(["harness", "convert", str(file), "--out", str(plain), "--trust-pickle"])
 
 
 def state_dict(source: str, content: Any) -> dict[str, Tensor]:

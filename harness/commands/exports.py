@@ -1,9 +1,10 @@
-"""The commands that write for other people's tools: export and features."""
+"""The commands that turn files into others: export, convert and features."""
 
 from pathlib import Path
 
 import click
 
+from harness.config import UsageError
 from students.names import EXPORT_FORMATS
 
 
@@ -24,6 +25,29 @@ def export(checkpoint: str, form: str, out: Path) -> None:
 
     write(checkpoint, form, out)
     click.echo(f"Export: {out} ({out / 'README.md'} shows how to load it)")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--trust-pickle", is_flag=True, help="Open FILE although that runs whatever code it holds.")
+def convert(file: Path, out: Path, trust_pickle: bool) -> None:
+    """Write the tensors and plain values of a torch.save FILE to another, which is then read without running code.
+
+    Give the new file in the place of the old one. Classes whose library is not installed are no obstacle.
+
+    \b
+    harness convert hubert.pt --out hubert-plain.pt --trust-pickle
+    harness evaluate --upstream hubert-plain.pt
+    """
+    if not trust_pickle:
+        raise UsageError(
+            f"{file} is not opened: a pickle runs whatever code it holds; if you trust it, give --trust-pickle"
+        )
+    from students.convert import convert as write
+
+    lost = write(file, out)
+    click.echo(f"Converted: {out}" + (f" (without objects of {', '.join(lost)})" if lost else ""))
 
 
 @click.command()
