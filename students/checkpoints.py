@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from students.presets import Exposes
 
 FILE_NAME = "model.safetensors"
 _FORMAT = "star-harness-2"
+_KEYS = ("name", "dims", "exposes", "sha256", "history")
 
 
 class CheckpointError(ValueError):
@@ -64,7 +65,8 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
     """The network, in eval mode and fp32, and what its file says of it; `path` is the folder or the file itself.
 
-    Raises CheckpointError if the file is absent, damaged, of another format, or does not match its own hash.
+    Raises CheckpointError if the file is absent, damaged, of another format or architecture, does not match its own
+    hash, or holds weights that are not finite.
     """
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
@@ -74,17 +76,56 @@ def load_checkpoint(path: Path) -> tuple[SpeechEncoder, CheckpointInfo]:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read checkpoint {file}: {error}") from error
+        raise CheckpointError(
+            f"cannot read checkpoint {file}: {error}; expected a file that this harness wrote: get it again"
+        ) from error
     if metadata.get("format") != _FORMAT:
-        found = metadata.get("format", "none")
-        raise CheckpointError(f"checkpoint {file} has format {found}, expected {_FORMAT} (written by this harness)")
-    if _digest(tensors, metadata["dims"]) != metadata["sha256"]:
+        raise CheckpointError(
+            f"checkpoint {file} has format {metadata.get('format', 'none')}, expected {_FORMAT} (written by this "
+            "harness); for a model of Hugging Face type hf:FOLDER"
+        )
+    info = _described(file, metadata)
+    if _digest(tensors, metadata["dims"]) != info.sha256:
         raise CheckpointError(f"checkpoint {file} does not match its own hash: the file is damaged, get it again")
-    dims = dims_from(json.loads(metadata["dims"]))
-    network = SpeechEncoder(dims)
-    network.load_state_dict({key: value.float() for key, value in tensors.items()})
-    history, exposes = json.loads(metadata["history"]), cast(Exposes, metadata["exposes"])
-    return network.eval(), CheckpointInfo(metadata["name"], dims, exposes, metadata["sha256"], history)
+    wrong = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if wrong:
+        raise CheckpointError(f"checkpoint {file} holds values that are not finite in {wrong[0]}: train it again")
+    try:
+        with torch.device("meta"):
+            network = SpeechEncoder(info.dims)
+        network.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"checkpoint {file} holds the weights of another architecture than it says: {text}; get it again"
+        ) from error
+    return network.eval(), info
+
+
+def _described(file: Path, metadata: dict[str, str]) -> CheckpointInfo:
+    """What a checkpoint says of itself. Raises CheckpointError with everything that is missing or wrong."""
+    problems = [f"no {key}" for key in _KEYS if key not in metadata]
+    values: dict[str, Any] = {}
+    for key in ("dims", "history"):
+        try:
+            values[key] = json.loads(metadata.get(key, "{}"))
+        except (ValueError, RecursionError):
+            values[key] = None
+        if not isinstance(values[key], dict):
+            problems.append(f"{key} is no JSON object")
+    if metadata.get("exposes", "states") not in get_args(Exposes):
+        problems.append(f"exposes is {metadata['exposes']!r}, expected {' or '.join(map(repr, get_args(Exposes)))}")
+    if not problems:
+        try:
+            dims = dims_from(values["dims"])
+            exposes = cast(Exposes, metadata["exposes"])
+            return CheckpointInfo(metadata["name"], dims, exposes, metadata["sha256"], values["history"])
+        except (TypeError, ValueError) as error:
+            problems.append(f"dims make no network: {error}")
+    raise CheckpointError(
+        f"cannot use checkpoint {file}: {'; '.join(problems)}; expected what this version of the harness writes: get "
+        "it again, or the version of the harness that wrote it"
+    )
 
 
 def _digest(tensors: dict[str, Tensor], description: str) -> str:

@@ -150,7 +150,8 @@ def from_checkpoint(path: Path, name: str | None = None) -> Upstream:
     """
     network, info = load_checkpoint(path)
     upstream = from_network(name or info.name, "student" if info.name in STUDENTS else "teacher", network, info.exposes)
-    objective = info.history.get("distillation", {}).get("objective")
+    distillation = info.history.get("distillation")
+    objective = distillation.get("objective") if isinstance(distillation, dict) else None
     return replace(upstream, teacher=info.history.get("teacher"), objective=objective)
 
 

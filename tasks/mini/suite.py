@@ -74,7 +74,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        if not isinstance(manifest, dict) or "version" not in manifest:
+            raise ValueError("it tells no version")
+    except (OSError, ValueError, RecursionError) as error:
         raise CorpusError(
             f"{folder} holds no finished mini suite: {MANIFEST} cannot be read ({error}). "
             f"Delete that folder or give an empty one: the suite is then written again."
