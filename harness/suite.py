@@ -55,7 +55,10 @@ class Suite:
             empty = {part for fold in folds[task.name] for part, some in fold.items() if not some}
             for part in sorted(empty):
                 if not part.startswith("other "):
-                    problems.append(f"nothing in {part} of {task.corpus} in {self.corpora}: expected some examples")
+                    problems.append(
+                        f"nothing in {part} of {task.corpus} in {self.corpora}: expected some examples; type harness "
+                        f"doctor --corpora {self.corpora}"
+                    )
         if problems:
             raise CorpusError("\n".join(dict.fromkeys(problems)))
         return folds

@@ -18,14 +18,20 @@ DEV_OTHERS = 20_000  # trials of different speakers at most, of the 726 000 that
 def _held_out(root: Path) -> list[Splits]:
     """The corpus with dev trials between speakers that are taken out of training.
 
-    Raises CorpusError if there are fewer than four training speakers.
+    Raises CorpusError if there are fewer than four training speakers, or if those held out have one file each.
     """
     (fold,) = voxceleb1_verification(root)
     kept = _every(fold["train"])
+    dev = _pairs([item for item in fold["train"] if item.label in kept])
+    if all(trial.label == "0" for trial in dev):
+        raise CorpusError(
+            f"the speakers of VoxCeleb1/dev that are held out have one file each ({', '.join(sorted(kept)[:5])}): "
+            "expected several of one of them, for trials of one speaker. Unpack the official archives again"
+        )
     return [
         {
             "train": [item for item in fold["train"] if item.label not in kept],
-            "dev": _pairs([item for item in fold["train"] if item.label in kept]),
+            "dev": dev,
             "test": fold["test"],
         }
     ]

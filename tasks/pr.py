@@ -10,11 +10,13 @@ from tasks.text import PHONEMES, Lexicon, decode_phonemes, encode_phonemes
 
 
 def _folds(root: Path) -> list[Splits]:
-    """LibriSpeech with phonemes for words; raises CorpusError for a word outside the lexicon."""
+    """LibriSpeech with phonemes for words; raises CorpusError for words outside the lexicon."""
     lexicon = Lexicon.read(root / "LibriSpeech")
+    folds = librispeech(root)
+    lexicon.check(item.label for fold in folds for items in fold.values() for item in items)
     return [
         {name: [replace(item, label=lexicon.transcribe(item.label)) for item in items] for name, items in fold.items()}
-        for fold in librispeech(root)
+        for fold in folds
     ]
 
 

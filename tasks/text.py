@@ -1,6 +1,6 @@
 """Phonemes and characters of the recognition tasks: vocabularies, lexicon, encoding and decoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -17,6 +17,7 @@ PHONEMES = (
 CHARACTERS = ("<s>", "<pad>", "</s>", "<unk>", *"|ETAONIHSRDLUMCWFGYPBVK'XJQZ")
 LEXICON_FILES = ("librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt")
 
+_SHOWN = 10
 _PHONEME_INDEX = {symbol: i for i, symbol in enumerate(PHONEMES)}
 _CHARACTER_INDEX = {symbol: i for i, symbol in enumerate(CHARACTERS)}
 
@@ -49,24 +50,28 @@ class Lexicon:
             ):
                 word, *phones = line.split() or [""]
                 strange = [phone for phone in phones if phone not in _PHONEME_INDEX]
-                if strange or (word and not phones):
+                if strange or (word and not phones) or "\ufffd" in word:
                     raise CorpusError(
                         f"cannot use line {number} of {folder / name}: {line!r}. Expected a word and ARPAbet phones "
-                        f"with stress digits. Correct or remove the line."
+                        f"with stress digits, in UTF-8. Correct or remove the line."
                     )
                 pronunciations.setdefault(word, phones)
         return cls(pronunciations)
 
     def transcribe(self, text: str) -> str:
-        """The phonemes of a transcript, separated by blanks. Raises CorpusError for a word that is not listed."""
-        words = text.upper().split()
-        missing = [word for word in words if word not in self._pronunciations]
+        """The phonemes of a transcript, separated by blanks. Raises CorpusError for words that are not listed."""
+        self.check([text])
+        return " ".join(phone for word in text.upper().split() for phone in self._pronunciations[word])
+
+    def check(self, texts: Iterable[str]) -> None:
+        """Raises CorpusError with all words of these transcripts that are not listed."""
+        missing = sorted({word for text in texts for word in text.upper().split()} - self._pronunciations.keys())
         if missing:
+            shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
             raise CorpusError(
-                f"the lexicon has no pronunciation for {missing[0]!r} in {text!r}. Every word of the corpus must be "
-                f"listed (superb-protocol 2.1). Add a line 'WORD phones' to {LEXICON_FILES[1]}."
+                f"the lexicon has no pronunciation for {len(missing)} words ({shown}). Every word of the corpus must "
+                f"be listed (superb-protocol 2.1). Add lines 'WORD phones' to {LEXICON_FILES[1]}."
             )
-        return " ".join(phone for word in words for phone in self._pronunciations[word])
 
 
 def encode_phonemes(phonemes: str) -> list[int]:

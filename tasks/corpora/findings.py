@@ -1,11 +1,13 @@
 """Everything wrong with one corpus, gathered and reported at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from tasks.base import CorpusError
 
 _NAMED = 5
+T = TypeVar("T")
 
 
 def stays_inside(name: str) -> bool:
@@ -14,12 +16,23 @@ def stays_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def lies_in(path: Path, *folders: Path) -> bool:
+    """Whether a path lies in one of the folders once all symbolic links are followed; one that goes round in circles
+    lies nowhere."""
+    try:
+        real = path.resolve()
+        return any(real.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 class Findings:
     """The problems found while reading one corpus under `root`; `layout` says what was expected."""
 
     def __init__(self, corpus: str, root: Path, layout: str) -> None:
         self._corpus, self._root, self._layout = corpus, root, layout
         self._problems: list[str] = []
+        self._garbled: list[str] = []
 
     def add(self, problem: str) -> None:
         """Note one problem in a few words."""
@@ -44,13 +57,32 @@ class Findings:
         """The stripped lines of a text file but the empty ones; noted if the file is absent or has none."""
         if not self.file(path):
             return []
-        found = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        found = [line.strip() for line in self.text(path).splitlines()]
         if not any(found):
             self.add(f"nothing in {path.relative_to(self._root)}")
         return [line for line in found if line]
 
+    def text(self, path: Path) -> str:
+        """What a text file holds, without a byte-order mark; noted, with the line, if that is not UTF-8."""
+        content = path.read_bytes()
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            self._garbled.append(f"{path.relative_to(self._root)} line {line}")
+            return content.decode("utf-8-sig", errors="replace")
+
+    def unique(self, what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+        """The pairs as a dictionary; noted are the names that stand for two different things."""
+        found: dict[str, T] = {}
+        twice = {name for name, value in pairs if found.setdefault(name, value) != value}
+        self.names(what, twice)
+        return found
+
     def raise_if_any(self) -> None:
         """Raises CorpusError with all problems noted so far, what was expected and what to do."""
+        self.names("text files that are not UTF-8", self._garbled)
+        self._garbled = []
         if self._problems:
             raise CorpusError(
                 f"cannot read {self._corpus} in {self._root}: {'; '.join(self._problems)}. Expected {self._layout}. "

@@ -1,11 +1,12 @@
 """Fluent Speech Commands for intent classification (superb-protocol 2.8)."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from tasks.base import Item, Splits
-from tasks.corpora.findings import Findings, stays_inside
+from tasks.corpora.findings import Findings, lies_in, stays_inside
 
 FOLDER = "fluent_speech_commands_dataset"
 LISTS = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}
@@ -51,7 +52,8 @@ def slot_values(items: Iterable[Item]) -> tuple[tuple[str, ...], ...]:
 
 def _part(folder: Path, name: str, findings: Findings) -> list[Item]:
     """The utterances of one list whose row is sound and whose audio is there; the others are noted."""
-    items, unreadable, outside, silent = [], [], [], []
+    items: list[Item] = []
+    unreadable, outside, silent, linked = [], [], [], []
     for number, row in _rows(folder / "data" / name, findings):
         values = [(row[column] or "").strip() for column in ("path", *SLOTS)]
         path = PurePosixPath(values[0])
@@ -61,10 +63,13 @@ def _part(folder: Path, name: str, findings: Findings) -> list[Item]:
             outside.append(values[0])
         elif not (folder / path).is_file():
             silent.append(values[0])
+        elif not lies_in(folder / path, folder, folder.parent):
+            linked.append(values[0])
         else:
             items.append(Item(path.stem, folder / path, ",".join(values[1:])))
     findings.names(f"rows of {name} in which a value is missing or holds a comma", unreadable)
     findings.names(f"paths in {name} that lead out of {FOLDER}", outside)
+    findings.names(f"paths in {name} that links lead out of {FOLDER}, which may itself be a link", linked)
     findings.names(f"paths in {name} without audio", silent)
     return items
 
@@ -73,13 +78,12 @@ def _rows(path: Path, findings: Findings) -> Sequence[tuple[int, dict[str, str |
     """The rows of a list with their numbers from 1; none if a column is missing, which is noted."""
     if not findings.file(path):
         return []
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            rows = list(enumerate(reader, start=1))
-        except csv.Error as error:
-            findings.add(f"{path.name} cannot be read as CSV ({error})")
-            return []
+    reader = csv.DictReader(io.StringIO(findings.text(path), newline=""))
+    try:
+        rows = list(enumerate(reader, start=1))
+    except csv.Error as error:
+        findings.add(f"{path.name} cannot be read as CSV ({error})")
+        return []
     missing = {"path", *SLOTS} - set(reader.fieldnames or ())
     findings.names(f"columns missing in {path.name}", missing)
     if not rows and not missing:

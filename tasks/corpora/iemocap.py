@@ -9,6 +9,7 @@ from tasks.corpora.findings import Findings
 
 CLASSES = ("neu", "hap", "ang", "sad")
 _CLASS_OF_LABEL = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
+_LEFT_OUT = frozenset("fru fea sur dis oth xxx".split())
 LAYOUT = (
     "IEMOCAP_full_release/Session{1..5}/sentences/wav/<dialog>/<utterance>.wav "
     "and Session{1..5}/dialog/EmoEvaluation/<dialog>.txt"
@@ -51,7 +52,8 @@ def iemocap(root: Path) -> list[Splits]:
     """Five folds: fold k tests on session k and splits the other sessions 80 : 20 into training and development.
 
     Labels are neu, hap (with excited), ang and sad; other utterances are dropped. Raises CorpusError that names every
-    folder missing, dialogs that the official lists do not have, and labels and audio files that lack one another.
+    folder missing, dialogs and labels that the official lists do not have, utterances labelled twice, and labels and
+    audio files that lack one another.
     """
     findings = Findings("IEMOCAP", root, LAYOUT)
     sessions = {k: _session(root / "IEMOCAP_full_release" / f"Session{k}", k, findings) for k in DIALOGS}
@@ -80,9 +82,11 @@ def _session(folder: Path, number: int, findings: Findings) -> list[Item]:
     if not all([findings.folder(wav), findings.folder(evaluation)]):
         return []
     official = [f"Ses{number:02d}{dialog}" for dialog in DIALOGS[number].split()]
-    labels = {path.stem: _labels(path) for path in evaluation.glob("[!.]*.txt")}
+    labels = {path.stem: _labels(path, number, findings) for path in sorted(evaluation.glob("[!.]*.txt"))}
     audio = {path.name: {file.stem: file for file in path.glob("[!.]*.wav")} for path in wav.iterdir() if path.is_dir()}
     findings.names(f"dialogs of Session{number} unknown to the official lists", (labels | audio).keys() - set(official))
+    unknown = {label for dialog in labels.values() for label in dialog.values()} - {*_CLASS_OF_LABEL, *_LEFT_OUT}
+    findings.names(f"labels in Session{number} that IEMOCAP does not have", unknown)
     labelled = {utterance for dialog in labels.values() for utterance in dialog}
     heard = {utterance for dialog in audio.values() for utterance in dialog}
     findings.names(f"labels of Session{number} without audio", labelled - heard)
@@ -98,11 +102,8 @@ def _session(folder: Path, number: int, findings: Findings) -> list[Item]:
     return items
 
 
-def _labels(path: Path) -> dict[str, str]:
+def _labels(path: Path, number: int, findings: Findings) -> dict[str, str]:
     """Utterance to label, from the lines '[start - end]<TAB>utterance<TAB>label<TAB>[...]' of one dialog's file."""
-    fields = (
-        line.split("\t")
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.startswith("[")
-    )
-    return {field[1]: field[2] for field in fields if len(field) > 2}
+    fields = [line.split("\t") for line in findings.text(path).splitlines() if line.startswith("[")]
+    pairs = ((field[1], field[2]) for field in fields if len(field) > 2)
+    return findings.unique(f"utterances with two labels in Session{number}", pairs)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from tasks.base import Item, Splits
-from tasks.corpora.findings import Findings, stays_inside
+from tasks.corpora.findings import Findings, lies_in, stays_inside
 from tasks.diarization import SPEAKERS
 
 FOLDER = "Libri2Mix"
@@ -59,12 +59,20 @@ def _part(root: Path, part: str, findings: Findings) -> list[Item]:
 def _audio(root: Path, part: str, findings: Findings) -> dict[str, Path]:
     """Recording to audio file, of wav.scp."""
     rows = [line.partition(" ") for line in findings.lines(root / FOLDER / "sd" / part / "wav.scp")]
-    paths = {name: path.strip() for name, _, path in rows}
+    paths = findings.unique(
+        f"recordings with two paths in {part}/wav.scp", ((name, path.strip()) for name, _, path in rows)
+    )
     outside = {name for name, path in paths.items() if not _under(root, path)}
     findings.names(f"recordings whose path in {part}/wav.scp leaves the corpora folder", outside)
     audio = {name: root / FOLDER / path for name, path in paths.items()}
     absent = [name for name, path in audio.items() if name not in outside and not path.is_file()]
     findings.names(f"recordings in {part}/wav.scp without audio", absent)
+    linked = [
+        name
+        for name, path in audio.items()
+        if name not in {*outside, *absent} and not lies_in(path, root, root / FOLDER)
+    ]
+    findings.names(f"recordings that links lead out of {FOLDER}, which may itself be a link", linked)
     return audio
 
 

@@ -16,7 +16,8 @@ LAYOUT = (
 def librispeech(root: Path) -> list[Splits]:
     """The three parts of LibriSpeech under the corpora folder; labels are upper-case transcripts.
 
-    Raises CorpusError that names every folder missing, and transcripts and audio files that lack one another.
+    Raises CorpusError that names every folder missing, transcripts and audio files that lack one another, transcripts
+    without words, and what is there twice.
     """
     findings = Findings("LibriSpeech", root, LAYOUT)
     splits = {name: _part(root / "LibriSpeech" / part, findings) for name, part in PARTS.items()}
@@ -27,13 +28,17 @@ def librispeech(root: Path) -> list[Splits]:
 def _part(folder: Path, findings: Findings) -> list[Item]:
     if not findings.folder(folder):
         return []
-    transcripts = {}
-    for path in sorted(folder.glob("*/*/[!.]*.trans.txt")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            utterance, _, text = line.partition(" ")
-            if utterance:
-                transcripts[utterance] = text.strip().upper()
-    audio = {path.stem: path for path in folder.rglob("[!.]*.flac")}
+    paths = sorted(folder.glob("*/*/[!.]*.trans.txt"))
+    lines = [line.partition(" ") for path in paths for line in findings.text(path).splitlines()]
+    transcripts = findings.unique(
+        f"utterances with two transcripts in {folder.name}",
+        ((utterance, text.strip().upper()) for utterance, _, text in lines if utterance),
+    )
+    audio = findings.unique(
+        f"utterances with two audio files in {folder.name}",
+        ((path.stem, path) for path in sorted(folder.glob("*/*/[!.]*.flac"))),
+    )
+    findings.names(f"transcripts of {folder.name} without words", [id for id, text in transcripts.items() if not text])
     findings.names(f"transcripts of {folder.name} without audio", transcripts.keys() - audio.keys())
     findings.names(f"audio files of {folder.name} without transcript", audio.keys() - transcripts.keys())
     if not audio and not transcripts:

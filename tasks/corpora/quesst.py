@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.base import Item, Splits
-from tasks.corpora.findings import Findings, stays_inside
+from tasks.corpora.findings import Findings, lies_in, stays_inside
 
 FOLDER = "quesst14Database"
 LANGUAGE = "nnenglish"
@@ -29,7 +29,7 @@ def quesst14(root: Path) -> list[Splits]:
     in which it occurs, possibly none; a document's is empty. Of the ground truth the document (second field) and the
     query (sixth field) of the LEXEME lines are read, from all .rttm files of the folder; lines of other types are
     skipped. Raises CorpusError that names everything missing, unreadable lines, paths that leave the corpus, names
-    listed twice, and names in the ground truth that no list has.
+    listed twice, names in the ground truth that no list has, and lists without a query that occurs.
     """
     findings = Findings("QUESST 2014", root, LAYOUT)
     folder = root / FOLDER
@@ -42,8 +42,12 @@ def quesst14(root: Path) -> list[Splits]:
         english = [path for path, language in found if language == LANGUAGE]
         missing = [path.relative_to(folder).as_posix() for path in english if not path.is_file()]
         findings.names(f"{LANGUAGE} entries of {LISTS[part]} without audio", missing)
+        linked = [path.name for path in english if path.is_file() and not lies_in(path, folder, root)]
+        findings.names(f"entries of {LISTS[part]} that links lead out of {FOLDER}, which may itself be a link", linked)
         if found and not english:
             findings.add(f"nothing tagged {LANGUAGE} in {LISTS[part]}")
+        if english and truth and not any(path.stem in truth for path in english):
+            findings.add(f"no {LANGUAGE} query of {LISTS[part]} occurs in any document")
         others = [path for path, language in found if language != LANGUAGE]
         for name, paths in ((part, english), (f"other {part}", others)):
             splits[name] = [Item(path.stem, path, " ".join(sorted(truth.get(path.stem, ())))) for path in paths]

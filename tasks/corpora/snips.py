@@ -29,7 +29,8 @@ def snips(root: Path) -> list[Splits]:
 
     An audio file is used if its id is in the text file and begins with a voice of its split; others are left out, as
     in the official recipe. Raises CorpusError that names everything wrong: folders or files missing, lines of the used
-    voices that lack audio or whose words and slots do not match, slots that slots.txt does not list.
+    voices that lack audio, contradict one another or whose words and slots do not match, slots that slots.txt does not
+    list.
     """
     findings = Findings("Audio SNIPS", root, LAYOUT)
     folder = root / "SNIPS"
@@ -78,7 +79,7 @@ def _slots(folder: Path, findings: Findings) -> tuple[str, ...]:
     """The names in slots.txt after its first line; empty lines at the end are not slots."""
     if not findings.file(folder / SLOTS):
         return ()
-    first, *names = (folder / SLOTS).read_text(encoding="utf-8", errors="replace").rstrip().split("\n")
+    first, *names = findings.text(folder / SLOTS).rstrip().split("\n")
     names = [name.strip() for name in names]
     if first.strip() != NO_SLOT or not names:
         findings.add(f"{SLOTS} does not begin with the line {NO_SLOT!r} and go on with slots")
@@ -91,11 +92,8 @@ def _lines(folder: Path, findings: Findings) -> dict[str, str]:
     """Id to the rest of its line in the text file."""
     if not findings.file(folder / TEXTS):
         return {}
-    lines = {}
-    for line in (folder / TEXTS).read_text(encoding="utf-8", errors="replace").split("\n"):
-        id, _, text = line.strip().partition(" ")
-        if id:
-            lines[id] = text
+    parts = (line.strip().partition(" ") for line in findings.text(folder / TEXTS).split("\n"))
+    lines = findings.unique(f"ids with two lines in {TEXTS}", ((id, text) for id, _, text in parts if id))
     if not lines:
         findings.add(f"nothing in {TEXTS}")
     return lines

@@ -18,7 +18,7 @@ def voxceleb1_verification(root: Path) -> list[Splits]:
 
     Nothing is filtered by length and no silence is removed here. Trials keep the list's order. Raises CorpusError that
     names everything missing: list, folders, audio of a trial; and lines of the list that are not of the form
-    '<1 or 0> path path' or name a path outside the archive.
+    '<1 or 0> path path' or name a path outside the archive, and a list of one kind of trials alone.
     """
     findings = Findings("VoxCeleb1", root, LAYOUT)
     folder = root / "VoxCeleb1"
@@ -36,6 +36,9 @@ def voxceleb1_verification(root: Path) -> list[Splits]:
         if all(name in test for name in pair):
             left, right = (test[name].path for name in pair)
             trials.append(Trial(" ".join(pair), left, label, other=right))
+    kinds = {trial.label for trial in trials}
+    if len(kinds) == 1:
+        findings.add(f"every trial of {LIST} is of {'one speaker' if '1' in kinds else 'different speakers'}")
     findings.names(f"unreadable lines in {LIST}", unreadable)
     findings.names(f"paths in {LIST} that leave the test archive", outside)
     findings.names(f"utterances of {LIST} without audio", absent)

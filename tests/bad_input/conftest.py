@@ -16,12 +16,12 @@ from tasks.mini.calibration import Sizes
 from tasks.mini.suite import CORPORA, MANIFEST, SUITE_VERSION
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def noise(tiny_sizes: Sizes, tmp_path_factory) -> Path:
     """The mini suite with a second of noise in the place of every utterance."""
     folder = tmp_path_factory.mktemp("noise")
     sizes = replace(tiny_sizes, celebrities=(4, 2), videos=Sizes().videos, celebrity_clips=(3, 1, 1), trials=6)
-    sizes = replace(sizes, documents=4, queries=2)
+    sizes = replace(sizes, archive_speakers=2, documents=6, queries=2)
     rng = np.random.default_rng(0)
     for index, module in enumerate(CORPORA):
         plan = module.plan(folder, sizes, np.random.default_rng(index))

@@ -207,9 +207,9 @@ def celebrities(tmp_path):
     audio(folder / "dev/wav/id10001/abc/00001.wav", 160_000)
     audio(folder / "dev/wav/id10001/abc/00002.wav", 128_000)
     audio(folder / "dev/wav/id10001/def/00001.wav", 160_000)
-    audio(folder / "test/wav/id10270/ghi/00001.wav")
+    audio(folder / "test/wav/id10001/ghi/00001.wav")
     (folder / "iden_split.txt").write_text(
-        "1 id10001/abc/00001.wav\n1 id10001/abc/00002.wav\n2 id10001/def/00001.wav\n3 id10270/ghi/00001.wav\n"
+        "1 id10001/abc/00001.wav\n1 id10001/abc/00002.wav\n2 id10001/def/00001.wav\n3 id10001/ghi/00001.wav\n"
     )
     return tmp_path
 
@@ -226,8 +226,8 @@ def test_voxceleb_parts_speakers_and_stretches(celebrities):
         ("id10001/abc/00002.wav", 0, None),
     ]
     assert [(item.id, item.samples) for item in fold["dev"]] == [("id10001/def/00001.wav", None)]
-    assert [item.label for part in fold.values() for item in part] == ["id10001"] * 6 + ["id10270"]
-    assert fold["test"][0].path == celebrities / "VoxCeleb1/test/wav/id10270/ghi/00001.wav"
+    assert [item.label for part in fold.values() for item in part] == ["id10001"] * 7
+    assert fold["test"][0].path == celebrities / "VoxCeleb1/test/wav/id10001/ghi/00001.wav"
 
 
 def test_voxceleb_tells_everything_wrong_at_once(celebrities):
@@ -239,7 +239,7 @@ def test_voxceleb_tells_everything_wrong_at_once(celebrities):
     message = error(voxceleb1_identification, celebrities)
     assert "no folder VoxCeleb1/test/wav" in message
     assert "1 unreadable lines in iden_split.txt (4 id10001/abc/00003.wav)" in message
-    assert "1 utterances of iden_split.txt without audio (id10270/ghi/00001.wav)" in message
+    assert "1 utterances of iden_split.txt without audio (id10001/ghi/00001.wav)" in message
     assert "1 audio files that iden_split.txt does not list (id10001/def/00009.wav)" in message
 
 
