@@ -179,7 +179,10 @@ def from_json(values: Any, source: str) -> Record:
         raise RecordError(f"{source}: holds a {type(values).__name__}; expected one record; {CURE}")
     version = values.get("schema_version")
     if not isinstance(version, int) or version not in range(min(ADDED) - 1, SCHEMA_VERSION + 1):
-        raise RecordError(f"{source}: schema_version is {version!r}; expected {SCHEMA_VERSION}: run the task again")
+        cure = "run the task again"
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            cure = "a newer harness wrote it: use that one, or run the task again"
+        raise RecordError(f"{source}: schema_version is {version!r}; expected {SCHEMA_VERSION}: {cure}")
     for later in range(version + 1, SCHEMA_VERSION + 1):
         values = ADDED[later] | values | {"schema_version": later}
     expected = {field.name for field in fields(Record)}
@@ -196,7 +199,7 @@ def from_json(values: Any, source: str) -> Record:
 def _read(path: Path) -> Record:
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a JSON file ({error}); {CURE}") from error
     return from_json(values, str(path))
 
@@ -204,7 +207,7 @@ def _read(path: Path) -> Record:
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -215,10 +218,16 @@ def _refuse(constant: str) -> None:
 def _fits(value: object, hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else [hint])]
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int))
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in get_args(hint))
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is list:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if isinstance(value, bool) and kind is not Any:
+        return kind is bool
+    return kind is Any or isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
 def _spell(hint: Any) -> str:
