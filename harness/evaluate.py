@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import provenance
 from harness.cache import MemoryCache, StateCache
-from harness.features import Extractor, TooManyBadFiles, read_item
+from harness.features import Extractor, TooManyBadFiles, bad_file_limit, read_item
 from harness.probe import FoldResult, run_fold
 from harness.progress import Stages
 from harness.search import run_search
@@ -71,7 +71,8 @@ def evaluate_all(
         finished = [done[key, metric.name] for metric in task.metrics if (key, metric.name) in done]
         if len(finished) < len(task.metrics) or any(_stale(record, task, context) for record in finished):
             kept = cache or context.suite.cache(upstream, context.folds[task.name])
-            finished = evaluate(task, Extractor(upstream, cache=kept), context, facts, stages)
+            limit = bad_file_limit(context.folds[task.name])
+            finished = evaluate(task, Extractor(upstream, limit, kept), context, facts, stages)
         records += finished
     return records
 

@@ -14,18 +14,26 @@ from torch.nn.utils.rnn import pad_sequence
 from harness.cache import MemoryCache, StateCache
 from students.upstreams import Upstream
 from tasks.audio import SAMPLE_RATE, AudioError, read_audio, trim_silence
-from tasks.base import AudioChain, Item
+from tasks.base import AudioChain, Item, Splits, Trial
 
 CHUNK = 512  # utterances in memory at once, among which batches of similar length are found
 BATCH_SAMPLES = 16 * SAMPLE_RATE  # padded samples of one batch: enough to fill two cores, small enough for any machine
 TOGETHER = 64  # utterances whose frames a caller should hold at once: 12 states of 64 x 15 s take 1 GB
 Advance = Callable[[int], None]
+FEWEST_BAD, BAD_SHARE = 20, 0.001  # files that may be set aside: so many, or this share of many thousands
 T = TypeVar("T")
 PLAIN = AudioChain()
 
 
 class TooManyBadFiles(RuntimeError):
-    """More audio files of a run are unreadable than can be set aside."""
+    """More audio files of a run are unreadable than can be set aside, or nothing is left of a part of the data."""
+
+
+def bad_file_limit(folds: Iterable[Splits]) -> int:
+    """How many files of these data may be set aside: one in a thousand, 20 at least."""
+    items = (item for fold in folds for some in fold.values() for item in some)
+    files = {path for item in items for path in ((item.path, item.other) if isinstance(item, Trial) else (item.path,))}
+    return max(FEWEST_BAD, int(BAD_SHARE * len(files)))
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Extractor:
     """
 
     upstream: Upstream
-    limit: int = 20
+    limit: int = FEWEST_BAD
     cache: StateCache = field(default_factory=MemoryCache)
     skipped: dict[str, str] = field(default_factory=dict)
     _means: dict[str, Tensor] = field(default_factory=dict)
@@ -111,7 +119,8 @@ class Extractor:
         self._bad.add(item.path)
         if len(self._bad) > self.limit:
             raise TooManyBadFiles(
-                f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; the last: {error}"
+                f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; the last: {error}: "
+                "unpack the archive of these files again"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """What the outputs of each kind of head mean: targets, losses, hypotheses and the rows that metrics score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from harness.features import TooManyBadFiles
 from students.upstreams import Upstream
 from tasks.base import Item, Prediction, ProbeSettings, Task, Trial
 from tasks.diarization import SETTINGS, frame_labels, permutation_free_loss
@@ -31,6 +32,9 @@ class Outputs:
     def utterances(self, items: Sequence[Item]) -> list[Item]:
         """The files that these examples need."""
         return list(items)
+
+    def check_left(self, items: Sequence[Item], usable: Collection[str]) -> None:
+        """Raises TooManyBadFiles if no score can be made of the examples whose utterances are usable, by their ids."""
 
     def grid(self) -> Grid:
         """The task's head, one copy per learning rate."""
@@ -175,6 +179,14 @@ class Voices(Outputs):
             for id, path in zip(item.id.split(" "), (item.path, item.other), strict=True):
                 files[id] = Item(id, path, "")
         return list(files.values())
+
+    def check_left(self, items: Sequence[Item], usable: Collection[str]) -> None:
+        """There must be trials of one speaker and of different ones."""
+        left = [item for item in items if all(id in usable for id in item.id.split(" "))]
+        if {item.label for item in left} != {item.label for item in items}:
+            raise TooManyBadFiles(
+                f"{len(left)} of {len(items)} trials can be used: expected some of one speaker and some of two"
+            )
 
     def grid(self) -> Grid:
         """An x-vector network."""

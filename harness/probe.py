@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from harness.features import TOGETHER, Advance, Extractor
+from harness.features import TOGETHER, Advance, Extractor, TooManyBadFiles
 from harness.outputs import OUTPUTS, Outputs
 from harness.sampling import Sampler, macro_weights
 from tasks.audio import SAMPLE_RATE, AudioError
@@ -63,6 +63,8 @@ class Examples:
                 self.items.append(item)
                 self.frames.append(frames)
                 means += [state] if self.pooled else []
+        if items and not self.items:
+            raise TooManyBadFiles(f"none of {len(items)} utterances can be used; the last: {self.skipped[-1]}")
         self._means = centred(means) if means else torch.empty(0)
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
@@ -98,6 +100,8 @@ def run_fold(
     if task.head != "pooled":
         extractor.keep([item for part in files.values() for item in part], task.audio)
     examples = {name: Examples(items, outputs, extractor, advance) for name, items in files.items()}
+    for name in ("dev", "test"):
+        outputs.check_left(splits[name], {item.id for item in examples[name].items})
     extracted = time.perf_counter()
     torch.manual_seed(seed)
     grid = outputs.grid()
@@ -167,8 +171,11 @@ def _train(
 
 
 def _long_enough(train: Examples, shortest: float, stride: int) -> list[int]:
-    """Indices of the training utterances of more than `shortest` seconds."""
-    return [i for i, frames in enumerate(train.frames) if train.pooled or frames * stride >= shortest * SAMPLE_RATE]
+    """Indices of the training utterances of more than `shortest` seconds. Raises TooManyBadFiles if there is none."""
+    found = [i for i, frames in enumerate(train.frames) if train.pooled or frames * stride >= shortest * SAMPLE_RATE]
+    if not found:
+        raise TooManyBadFiles(f"none of {len(train.items)} training utterances lasts {shortest} s or more")
+    return found
 
 
 def _better(score: float, best: float, higher_is_better: bool) -> bool:

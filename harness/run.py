@@ -15,7 +15,7 @@ from harness.counting import count_rows, macs
 from harness.distill import DistillSettings
 from harness.distilled import CURVE, distilled, new_student
 from harness.evaluate import evaluate_all, open_context
-from harness.features import PLAIN, Extractor
+from harness.features import PLAIN, Extractor, bad_file_limit
 from harness.progress import Stages
 from harness.suite import Store, default_store, open_suite
 from reports.page import RunReport, write_report
@@ -53,7 +53,7 @@ class Run:
         self.splits = librispeech(self.suite.corpora)[0]
         upstream = resolve(settings.teacher, settings.seed)
         cache = None if self.store is None else self.suite.cache(upstream, [self.splits])
-        self.teacher = Extractor(upstream, cache=cache or MemoryCache())
+        self.teacher = Extractor(upstream, bad_file_limit([self.splits]), cache or MemoryCache())
         scale = MINI_DISTILLATION if self.size == "mini" else OFFICIAL_DISTILLATION
         self.distillation = {cell: DistillSettings(cell.objective, **scale) for cell in settings.cells}
         self._check()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from harness.features import TOGETHER, Advance, Extractor
+from harness.features import TOGETHER, Advance, Extractor, TooManyBadFiles
 from harness.probe import FoldResult
 from tasks.base import Item, Prediction, ProbeSettings, Splits, Task
 from tasks.query import normalise, search, zscore
@@ -27,6 +27,7 @@ def run_search(
             extractor.frames(items[start : start + TOGETHER], task.audio, advance)
     extracted = time.perf_counter()
     documents = _usable(extractor, parts["documents"])
+    _check_left(extractor, parts)
     totals = {name: len(parts["documents"]) + len(splits["other documents"]) for name in ("dev", "test")}
     tables: dict[str, list[list[Prediction]]] = {"dev": [], "test": []}
     for state in range(len(extractor.upstream.states)):
@@ -53,6 +54,18 @@ def run_search(
 
 def _usable(extractor: Extractor, items: Sequence[Item]) -> list[Item]:
     return [item for item in items if item.id not in extractor.skipped]
+
+
+def _check_left(extractor: Extractor, parts: dict[str, list[Item]]) -> None:
+    """Raises TooManyBadFiles if no document is left, or no query that occurs in one that is."""
+    documents = {item.id for item in _usable(extractor, parts["documents"])}
+    for name in ("dev", "test"):
+        if not any(documents & set(query.label.split()) for query in _usable(extractor, parts[name])):
+            last = list(extractor.skipped.values())[-1:] or ["none"]
+            raise TooManyBadFiles(
+                f"{len(extractor.skipped)} files cannot be used, and no query of {name} occurs in what is left; the "
+                f"last: {last[0]}"
+            )
 
 
 def _frames(extractor: Extractor, task: Task, items: list[Item], state: int) -> list[Tensor]:

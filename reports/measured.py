@@ -115,7 +115,17 @@ def _score(found: list[Record], seeds: set[int]) -> Score:
         reasons = dict.fromkeys(reason for record in found if record.value is None for reason in record.skipped)
         return Score(None, remarks=("; ".join(reasons) or "The record has no value and gives no reason.",))
     spread = stdev(values) if len(values) > 1 else found[0].stderr
-    return Score(fmean(values), spread, _mean(found, "low"), _mean(found, "high"))
+    return Score(fmean(values), spread, _mean(found, "low"), _mean(found, "high"), _left_out(found))
+
+
+def _left_out(found: list[Record]) -> tuple[str, ...]:
+    """How many items the probes had to do without, and how many of the test set have a score."""
+    skipped = {name for record in found for name in record.skipped}
+    remarks = [f"{len(skipped)} items set aside, named in the records"] if skipped else []
+    fewest = min(found, key=lambda record: record.n_examples)
+    if fewest.n_examples < fewest.n_total:
+        remarks.append(f"{fewest.n_examples} of {fewest.n_total} items scored")
+    return (f"{'; '.join(remarks)}.",) if remarks else ()
 
 
 def _mean(found: list[Record], name: str) -> float | None:

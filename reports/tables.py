@@ -234,9 +234,7 @@ def _with_deviations(score: Score, found: Sequence[Record], shared: set[str]) ->
     if score.value is None:
         return score
     texts = dict.fromkeys(text for record in found for text in record.deviations if text not in shared)
-    incomplete = [record for record in found if record.n_examples < record.n_total]
-    texts |= dict.fromkeys(f"{record.n_examples} of {record.n_total} items scored" for record in incomplete)
-    return replace(score, remarks=(f"{'; '.join(texts)}.",)) if texts else score
+    return replace(score, remarks=(f"{'; '.join(texts)}.", *score.remarks)) if texts else score
 
 
 def _shared_deviations(records: Sequence[Record]) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jiwer
@@ -15,7 +14,6 @@ import harness.run as engine
 import harness.suite
 from harness.cli import main
 from harness.config import EvaluationSettings, RunSettings, UsageError
-from harness.features import Extractor
 from harness.gate import compare
 from harness.progress import Stages
 from reports.baseline import read_cells
@@ -222,7 +220,7 @@ def test_a_file_that_is_repaired_is_scored_again(corpora, short, tmp_path):
 
 def test_a_task_that_fails_is_recorded_and_the_others_go_on(corpora, short, tmp_path, monkeypatch):
     broken_copy(corpora, tmp_path / "suite", 3)
-    monkeypatch.setattr("harness.evaluate.Extractor", partial(Extractor, limit=2))
+    monkeypatch.setattr("harness.features.FEWEST_BAD", 2)
     settings = EvaluationSettings("fbank", tmp_path / "out", ("sid", "ic"), corpora=tmp_path / "suite")
     sid, ic = engine.execute_evaluation(settings, Stages())
     assert sid.value is None and sid.skipped[0].startswith("3 audio files cannot be used, more than the limit of 2")

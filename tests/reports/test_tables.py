@@ -201,7 +201,10 @@ def test_joined_rows_name_what_they_lack_and_where_they_deviate(superb: Callable
     own = dataclasses.replace(first, deviations=["no padding", "steps 1, official 2"], n_examples=190, skipped=["x"])
     table = published_table([own, *rest[:-1]])
     row = len(table.rows) - 1
-    assert footnotes(table, row, 7) == ["steps 1, official 2; 190 of 200 items scored."]
+    assert footnotes(table, row, 7) == [
+        "steps 1, official 2.",
+        "1 items set aside, named in the records; 190 of 200 items scored.",
+    ]
     assert footnotes(table, row, 8) == []
     assert footnotes(table, row, 17) == ["Not measured."] and texts(table)[row][3:7] == ["–"] * 4
     assert any(note.startswith("Measured here:") and "All tasks: no padding." in note for note in table.notes)
