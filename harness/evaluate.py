@@ -108,7 +108,9 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
         results = _results(task, folds, extractor, context, stages)
     except TooManyBadFiles as error:
         failure = [str(error)]
-        stages.console.print(f"Error: {upstream.name} on {task.name}: {error}", highlight=False, markup=False)
+        stages.console.print(
+            f"Error: {upstream.name} on {task.name}: {error}", highlight=False, markup=False, soft_wrap=True
+        )
     predictions = [
         prediction | ({"fold": index + 1} if len(folds) > 1 else {})
         for index, result in enumerate(results)

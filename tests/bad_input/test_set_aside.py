@@ -70,7 +70,7 @@ def test_above_the_limit_a_task_stops_and_says_so(suite, harness, tmp_path, monk
     assert record.value is None and result.exit_code == 1
     assert reason.startswith("3 audio files cannot be used, more than the limit of 2; the last: cannot read ")
     assert reason.endswith(".wav: Format not recognised.: unpack the archive of these files again")
-    assert f"Error: fbank on sid: {reason}" in " ".join(result.stderr.split())
+    assert f"Error: fbank on sid: {reason}" in result.stderr.splitlines()
 
 
 def test_the_limit_is_one_file_in_a_thousand_and_20_at_least():
