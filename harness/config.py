@@ -137,8 +137,8 @@ def _objective_problems(text: str) -> list[str]:
 
 def _cache_problems(cache: Path | None, gigabytes: float) -> list[str]:
     problems = []
-    if cache is not None and cache.exists() and not cache.is_dir():
-        problems.append(f"--cache {cache} is a file: expected a folder, or one that does not exist yet")
+    if cache is not None and _no_folder(cache):
+        problems.append(f"--cache {cache} is {_no_folder(cache)}: expected a folder, or one that does not exist yet")
     if not 0 <= gigabytes < float("inf"):
         problems.append(f"--cache-gb {gigabytes} is no size: expected 0 or more")
     return problems
@@ -150,11 +150,20 @@ def _problems(tasks: tuple[str, ...], seed: int, out: Path, corpora: Path | None
         problems.append("no task given: expected some of " + ", ".join(TASKS))
     if not 0 <= seed < 2**31:
         problems.append(f"seed {seed} is out of range: expected 0 to {2**31 - 1}")
-    if out.exists() and not out.is_dir():
-        problems.append(f"--out {out} is a file: expected a folder, or one that does not exist yet")
-    if corpora is not None and corpora.exists() and not corpora.is_dir():
-        problems.append(f"--corpora {corpora} is a file: expected the suite's folder, or one to write it to")
+    if _no_folder(out):
+        problems.append(f"--out {out} is {_no_folder(out)}: expected a folder, or one that does not exist yet")
+    if corpora is not None and _no_folder(corpora):
+        problems.append(
+            f"--corpora {corpora} is {_no_folder(corpora)}: expected the suite's folder, or one to write it to"
+        )
     return problems
+
+
+def _no_folder(path: Path) -> str:
+    """What stands in the way of a folder of that name, if anything does."""
+    if path.exists():
+        return "" if path.is_dir() else "a file"
+    return "a link that leads nowhere" if path.is_symlink() else ""
 
 
 def _refuse(*problems: str | None) -> None:

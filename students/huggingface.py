@@ -89,8 +89,9 @@ def _config(place: str, local: bool) -> Any:
 
     try:
         stored, _ = transformers.PreTrainedConfig.get_config_dict(place, local_files_only=local)
-    except OSError as error:
-        if local:
+        model_type = stored.get("model_type")
+    except (OSError, AttributeError, TypeError, RecursionError) as error:  # OSError aside, of odd JSON
+        if local or not isinstance(error, OSError):
             raise UpstreamError(
                 f"cannot read config.json in {place}: {one_line(error)}; save the model again"
             ) from error
@@ -98,13 +99,12 @@ def _config(place: str, local: bool) -> Any:
             f"cannot get {place} from Hugging Face: {one_line(error)}; expected a folder here, a model in the "
             "library's cache or a network: copy the model's files into a folder and type hf:FOLDER"
         ) from error
-    if stored.get("model_type") not in _CONFIGS:
+    if model_type not in list(_CONFIGS):  # it may be of any type
         raise UpstreamError(
-            f"{place} has model_type {stored.get('model_type')!r}: expected {' or '.join(_CONFIGS)}; for other "
-            "models type s3prl:NAME"
+            f"{place} has model_type {model_type!r}: expected {' or '.join(_CONFIGS)}; for other models type s3prl:NAME"
         )
     try:
-        return getattr(transformers, _CONFIGS[stored["model_type"]]).from_dict(stored)
+        return getattr(transformers, _CONFIGS[model_type]).from_dict(stored)
     except Exception as error:  # whatever wrong settings make the library raise
         raise UpstreamError(f"cannot use config.json of {place}: {one_line(error)}; save the model again") from error
 
@@ -115,14 +115,14 @@ def _normalises(place: str, local: bool, config: Any) -> bool:
         try:
             file = _fetch(place, name, local)
             settings = json.loads(file.read_text(encoding="utf-8")) if file else {}
-        except (OSError, ValueError) as error:
+            settings = settings.get("feature_extractor", settings)
+            if "do_normalize" in settings:
+                return bool(settings["do_normalize"])
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise UpstreamError(
                 f"cannot read {name} of {place}, which says whether waveforms are normalised: {one_line(error)}; "
                 "expected JSON: save the feature extractor again, or remove the file"
             ) from error
-        settings = settings.get("feature_extractor", settings)
-        if "do_normalize" in settings:
-            return bool(settings["do_normalize"])
     return bool(config.feat_extract_norm == "layer")
 
 
@@ -131,7 +131,7 @@ def _weights(place: str, local: bool) -> dict[str, Tensor]:
     try:
         files = _weight_files(place, local)
         parts = [load_file(file) for file in files if file.name != _PICKLED]
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise UpstreamError(
             f"cannot load {place}: {one_line(error)}; expected {_WEIGHTS}: save the model with save_pretrained of "
             "transformers"
@@ -148,7 +148,9 @@ def _weight_files(place: str, local: bool) -> list[Path]:
         if file is None:
             raise OSError(f"no {_WEIGHTS}, {_SHARDS} or {_PICKLED} there")
         return [file]
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()))
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    shards = stored.get("weight_map") if isinstance(stored, dict) else None
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
     if not names or any(re.fullmatch(r"[\w-]+\.safetensors", name) is None for name in names):
         raise ValueError(f"{_SHARDS} names {names}, expected names of safetensors files beside it")
     found = {name: _fetch(place, name, local) for name in names}

@@ -89,7 +89,7 @@ def _beside(checkpoint: Path) -> Path:
 def _section(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise UpstreamError(
             f"cannot read {file}: {' '.join(str(error).split())[:200]}; expected the yaml of the training run"
         ) from error

@@ -1,4 +1,4 @@
-"""Checkpoints, records and settings that are damaged, foreign or hostile."""
+"""Checkpoints and records that are damaged, foreign or hostile."""
 
 import json
 import os
@@ -185,6 +185,8 @@ def test_nothing_is_unpickled_without_being_asked_for(tmp_path, harness):
     )
     assert (result.exit_code, result.stderr) == (2, message)
     assert not (tmp_path / "made").exists() and not (tmp_path / "b.pt").exists()
+    assert harness("convert", tmp_path / "a.pt", "--out", tmp_path / "b.pt", "--trust-pickle").exit_code == 0
+    assert (tmp_path / "made").is_dir()  # what trust means
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None])
@@ -237,41 +239,6 @@ def test_a_record_without_end_is_one_line(tmp_path, record, harness):
     path.write_text("[" * 100_000)
     result = harness("report", tmp_path)
     assert result.exit_code == 2 and result.stderr.startswith(f"Error: {path}: not a JSON file (")
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", "\xff"])
-def test_a_suite_whose_manifest_cannot_be_read_is_one_line(content, tmp_path, harness):
-    (tmp_path / "mini.json").write_text(content, encoding="latin-1")
-    result = harness("evaluate", "--upstream", "fbank", "--corpora", tmp_path, "--out", tmp_path / "out")
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert result.exit_code == 2 and len(lines) == 1
-    assert lines[0].startswith(f"Error: {tmp_path} holds no finished mini suite: mini.json cannot be read (")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "lines"),
-    [
-        (["--seed", "x"], ["Error: Invalid value for '--seed': 'x' is not a valid integer."]),
-        (
-            ["--tasks", "asq", "--seed", "-1", "--cache-gb", "nan"],
-            [
-                "Error: unknown task 'asq': did you mean asr or asv? `harness list tasks` shows all",
-                "Error: seed -1 is out of range: expected 0 to 2147483647",
-                "Error: --cache-gb nan is no size: expected 0 or more",
-            ],
-        ),
-    ],
-)
-def test_wrong_options_are_told_all_at_once(arguments, lines, harness):
-    result = harness("evaluate", "--upstream", "fbank", *arguments)
-    assert result.exit_code == 2
-    assert [line for line in result.stderr.splitlines() if line.startswith("Error")] == lines
-
-
-def test_an_unknown_option_is_one_line(harness):
-    result = harness("evaluate", "--upstream", "fbank", "--sead", "1")
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert result.exit_code == 2 and line.startswith("Error: No such option") and "--seed" in line
 
 
 def fairseq_content(settings: Callable[[dict], Any]) -> dict[str, Any]:
