@@ -1,6 +1,7 @@
 """Everything wrong with one corpus, gathered and reported at once."""
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -20,10 +21,15 @@ def lies_in(path: Path, *folders: Path) -> bool:
     """Whether a path lies in one of the folders once all symbolic links are followed; one that goes round in circles
     lies nowhere."""
     try:
-        real = path.resolve()
-        return any(real.is_relative_to(folder.resolve()) for folder in folders)
+        real = path.resolve() if path.is_symlink() else _real(path.parent) / path.name
+        return any(real.is_relative_to(_real(folder)) for folder in folders)
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: Path) -> Path:
+    return folder.resolve()
 
 
 class Findings:

@@ -38,7 +38,8 @@ def _part(folder: Path, findings: Findings) -> list[Item]:
         f"utterances with two audio files in {folder.name}",
         ((path.stem, path) for path in sorted(folder.glob("*/*/[!.]*.flac"))),
     )
-    findings.names(f"transcripts of {folder.name} without words", [id for id, text in transcripts.items() if not text])
+    wordless = [id for id in audio.keys() & transcripts.keys() if not transcripts[id]]
+    findings.names(f"transcripts of {folder.name} without words", wordless)
     findings.names(f"transcripts of {folder.name} without audio", transcripts.keys() - audio.keys())
     findings.names(f"audio files of {folder.name} without transcript", audio.keys() - transcripts.keys())
     if not audio and not transcripts:

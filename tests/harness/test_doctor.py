@@ -237,8 +237,9 @@ def test_a_list_that_is_no_text_is_a_problem(official):
     path = next((official / "LibriSpeech/train-clean-100").rglob("*.trans.txt"))
     path.write_bytes(b"\xff\xfe\x00")
     problems = corpora(official, "problem")
-    assert [task for task, _ in problems] == ["pr", "pr", "asr"] and "transcript" in problems[0][1]
-    assert problems[2] == ("asr", "as for pr")
+    assert [task for task, _ in problems] == ["pr", "pr", "pr", "asr"] and "transcript" in problems[0][1]
+    assert problems[2][1].startswith("1 text files that are not UTF-8 (LibriSpeech/train-clean-100/")
+    assert problems[3] == ("asr", "as for pr")
 
 
 def test_a_library_missing_for_one_task_leaves_the_others(suite, monkeypatch):
