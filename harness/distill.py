@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,9 @@ from students.encoded import Encoded
 from students.encoder import SpeechEncoder
 from students.masking import draw_mask, swapped
 from students.upstreams import Upstream
+
+LIMIT = 5  # batches that may be set aside because a loss or gradient is not finite
+SHOWN = 8  # ids of each of them in an error
 
 
 class DistillationError(RuntimeError):
@@ -63,7 +66,11 @@ class Distillation(nn.Module):
 
 
 class Trainer:
-    """One distillation in progress: optimiser, schedule, the step it has come to and the batches drawn so far."""
+    """One distillation in progress: optimiser, schedule, the step it has come to and the batches drawn so far.
+
+    set_aside: one dict for each batch, or for the batches of one update, whose loss or gradient was not finite: the
+    step, what was not finite, its value as text, and the ids of the utterances, which are not used again.
+    """
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class Trainer:
     ) -> None:
         self.settings, self.teacher, self.seed = settings, teacher, seed
         self.step = self.drawn = 0
+        self.set_aside: list[dict[str, Any]] = []
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if device == "cuda" else "no")
         model = Distillation(student, criterion)
         optimizer = torch.optim.AdamW(
@@ -90,44 +98,77 @@ class Trainer:
             teacher.network.to(self.accelerator.device)
         torch.manual_seed(seed)
 
-    def update(self, batches: list[Batch]) -> tuple[float, float]:
-        """One step of the optimiser on the mean loss of some batches; returns loss and learning rate.
+    def update(self, batches: list[Batch]) -> float | None:
+        """One step of the optimiser on the mean loss of some batches, which is returned.
 
-        Raises DistillationError if the loss is not finite.
+        None if a loss or the gradient is not finite: the batches at fault are set aside, and weights, optimiser,
+        schedule and step stay as they are.
         """
         self.model.train()
-        self.step += 1
         total = 0.0
         for place, batch in enumerate(batches):
             mask = self._mask(batch, place) if self.criterion.masks else None
             loss = self._loss(batch, mask) / len(batches)
             total += loss.item()
             if not math.isfinite(total):
-                raise DistillationError(f"the loss is {total} at step {self.step}: lower the learning rate")
+                self._leave("loss", loss.item(), [batch])
+                return None
             self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        rate = self.optimizer.param_groups[0]["lr"]
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip).item()
+        if not math.isfinite(norm):
+            self._leave("gradient norm", norm, batches)
+            return None
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        return total, rate
+        self.step += 1
+        return total
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why utterances were set aside, by their ids."""
+        return {id: _spelt(entry) for entry in self.set_aside for id in entry["ids"]}
+
+    def batch(self, data: DistillationData, names: list[str]) -> Batch | None:
+        """The utterances of those names but for what was set aside; None if none of them can be used."""
+        left_out = self.left_out
+        return data.batch([name for name in names if name not in left_out])
+
+    def _leave(self, what: str, value: float, batches: Sequence[Batch]) -> None:
+        self.optimizer.zero_grad()
+        ids = [id for batch in batches for id in batch.ids]
+        self.set_aside.append({"step": self.step + 1, "what": what, "value": str(value), "ids": ids})
 
     @torch.no_grad()
-    def validate(self, valid: DistillationData) -> float:
+    def validate(self, valid: DistillationData) -> float | None:
         """The mean loss per utterance, in eval mode and without masking.
 
+        Batches whose loss is not finite are set aside; None if there is no other, or if there are too many of them.
         Raises DistillationError if no utterance can be read.
         """
         self.model.eval()
         total = count = 0.0
+        before = len(self.set_aside)
         for names in valid.drawn(self.settings.batch_seconds, 1, 0, shuffle=False):
-            if (batch := valid.batch(names)) is None:
+            if (batch := self.batch(valid, names)) is None:
                 continue
-            total += self._loss(batch, None).item() * len(batch.lengths)
-            count += len(batch.lengths)
-        if not count:
+            loss = self._loss(batch, None).item()
+            if math.isfinite(loss):
+                total += loss * len(batch.lengths)
+                count += len(batch.lengths)
+            else:
+                self._leave("validation loss", loss, [batch])
+            if len(self.set_aside) > LIMIT:
+                return None
+        if not count and len(self.set_aside) == before:
             raise DistillationError("none of the utterances to validate on can be read: see `harness doctor --corpora`")
-        return total / count
+        return total / count if count else None
 
     def _loss(self, batch: Batch, masked: Tensor | None) -> Tensor:
         waves = batch.waves.to(self.accelerator.device)
@@ -151,7 +192,7 @@ class Trainer:
         dims = self.teacher.dims
         assert dims is not None
         frames = [dims.frames(length) for length in batch.lengths.tolist()]
-        rng = np.random.default_rng([self.seed, self.step, place])
+        rng = np.random.default_rng([self.seed, self.step + 1, place])
         return draw_mask(frames, rng).to(self.accelerator.device)
 
     def save(self, path: Path) -> None:
@@ -162,6 +203,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "step": self.step,
             "drawn": self.drawn,
+            "set_aside": self.set_aside,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),  # nothing without a GPU
         }
@@ -175,7 +217,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step, self.drawn = state["step"], state["drawn"]
+        self.step, self.drawn, self.set_aside = state["step"], state["drawn"], state["set_aside"]
         torch.set_rng_state(state["random"])
         torch.cuda.set_rng_state_all(state["random_cuda"])
 
@@ -189,8 +231,10 @@ def distill(
 ) -> None:
     """Train to the end from where the trainer is, and save its state at every validation.
 
-    report: gets one dict per update: step, loss, valid_loss, learning_rate, seconds. Raises DistillationError if the
-    loss is not finite or there is nothing to learn from.
+    report: gets one dict per update: step, loss, valid_loss, learning_rate, seconds. Where something was not finite it
+    has set_aside too, as Trainer does, and no loss if the update was skipped; such an update is tried again with the
+    next batches. Raises DistillationError if there is nothing to learn from, or if more than LIMIT batches were set
+    aside or all of those to validate on; the last state that was saved stays.
     """
     if not (train.items and valid.items):
         raise DistillationError(
@@ -199,13 +243,39 @@ def distill(
     settings, started = trainer.settings, time.perf_counter()
     batches = _batches(train, trainer)
     while trainer.step < settings.steps:
-        loss, rate = trainer.update(list(islice(batches, settings.accumulate)))
-        due = trainer.step % settings.validate_every == 0 or trainer.step == settings.steps
-        row = {"step": trainer.step, "loss": loss, "valid_loss": trainer.validate(valid) if due else None}
-        report({**row, "learning_rate": rate, "seconds": round(time.perf_counter() - started, 2)})
+        step, rate, before = trainer.step + 1, trainer.rate, len(trainer.set_aside)
+        loss = trainer.update(list(islice(batches, settings.accumulate)))
+        due = loss is not None and (step % settings.validate_every == 0 or step == settings.steps)
+        valid_loss = trainer.validate(valid) if due else None
+        row = {"step": step, "loss": loss, "valid_loss": valid_loss, "learning_rate": rate}
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        report(row | ({"set_aside": news} if (news := trainer.set_aside[before:]) else {}))
+        if len(trainer.set_aside) > LIMIT:
+            raise _given_up(trainer, f"{len(trainer.set_aside)} batches are not finite, more than the limit of {LIMIT}")
+        if due and valid_loss is None:
+            raise _given_up(trainer, "none of the utterances to validate on is left")
         if due:
             trainer.save(checkpoint)
     trainer.model.eval()
+
+
+def told(row: Mapping[str, Any]) -> list[str]:
+    """One line for each entry of a row of the curve that says what was set aside."""
+    return [f"set aside: {', '.join(entry['ids'])}: {_spelt(entry)}" for entry in row.get("set_aside", ())]
+
+
+def _spelt(entry: Mapping[str, Any]) -> str:
+    return f"{entry['what']} {entry['value']} at step {entry['step']}"
+
+
+def _given_up(trainer: Trainer, why: str) -> DistillationError:
+    """The error with its evidence, of which the curve holds all."""
+    seen = []
+    for entry in trainer.set_aside:
+        shown, more = entry["ids"][:SHOWN], len(entry["ids"]) - SHOWN
+        seen.append(f"{_spelt(entry)} with {', '.join(shown)}{f' and {more} more' if more > 0 else ''}")
+    cure = "try another --seed or --objective, or take these utterances out of the corpus"
+    return DistillationError(f"{why}: {'; '.join(seen)}: {cure}")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -216,11 +286,19 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def _batches(data: DistillationData, trainer: Trainer) -> Iterator[Batch]:
-    """Batches without end, from the first that the trainer has not drawn yet."""
+    """Batches without end, from the first that the trainer has not drawn yet.
+
+    Raises DistillationError if a whole epoch has none that can be used.
+    """
+    in_vain = 0
     for names in islice(_endless(data, trainer.settings, trainer.seed), trainer.drawn, None):
         trainer.drawn += 1
-        if (batch := data.batch(names)) is not None:
+        in_vain += 1
+        if (batch := trainer.batch(data, names)) is not None:
+            in_vain = 0
             yield batch
+        elif in_vain >= len(data.items):
+            raise _given_up(trainer, "none of the utterances to learn from is left")
 
 
 def _endless(data: DistillationData, settings: DistillSettings, seed: int) -> Iterator[list[str]]:

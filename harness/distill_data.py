@@ -19,11 +19,13 @@ WAVES = GIB  # bytes of audio kept in memory
 
 @dataclass(frozen=True)
 class Batch:
-    """Waveforms (batch, samples), lengths (batch,) in samples, and what the teacher said of them if that is kept."""
+    """Waveforms (batch, samples), lengths (batch,) in samples, what the teacher said of them if that is kept, and the
+    ids of the utterances."""
 
     waves: Tensor
     lengths: Tensor
     teacher: Encoded | None
+    ids: tuple[str, ...]
 
 
 class DistillationData:
@@ -85,7 +87,7 @@ class DistillationData:
         if not found:
             return None
         waves, lengths = pad_sequence(list(found.values()), batch_first=True), [len(wave) for wave in found.values()]
-        return Batch(waves, torch.tensor(lengths), None if self.live else self._said([*found]))
+        return Batch(waves, torch.tensor(lengths), None if self.live else self._said([*found]), tuple(found))
 
     def _wave(self, name: str) -> Tensor | None:
         wave = self._waves.get(name)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 from harness import provenance
 from harness.config import Cell
-from harness.distill import DistillSettings, Trainer, distill
+from harness.distill import DistillSettings, Trainer, distill, told
 from harness.distill_data import DistillationData
 from harness.features import Extractor
 from harness.progress import Stages
@@ -78,9 +80,10 @@ def distilled(
             trainer.load(state)
         with stages.stage(f"distil {cell.name}", settings.steps) as advance:
             advance(trainer.step)
-            distill(trainer, train, valid, state, _reporter(folder / CURVE, trainer.step, advance))
+            tell = partial(stages.console.print, highlight=False, markup=False, soft_wrap=True)
+            distill(trainer, train, valid, state, _reporter(folder / CURVE, trainer.step, advance, tell))
         teacher.upstream.inside().cpu()  # where the probes want it
-        history = run | {"distillation": asdict(settings), "set_aside": teacher.skipped}
+        history = run | {"distillation": asdict(settings), "set_aside": teacher.skipped | trainer.left_out}
         commit, dirty = provenance.commit()
         history |= {"commit": commit, "dirty": dirty, "versions": provenance.versions()}
         history["extra_parameters"] = criterion.parameter_count
@@ -89,14 +92,23 @@ def distilled(
     return from_checkpoint(folder, cell.name)
 
 
-def _reporter(curve: Path, step: int, advance: Callable[[int], None]) -> Callable[[dict[str, Any]], None]:
-    """What appends rows to the curve, of which the steps up to the given one are kept."""
+def _reporter(
+    curve: Path, step: int, advance: Callable[[int], None], tell: Callable[[str], None]
+) -> Callable[[dict[str, Any]], None]:
+    """What appends rows to the curve, of which the steps up to the given one are kept, and tells what is set aside."""
     lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
-    write_text(curve, "".join(f"{line}\n" for line in lines[:step]))
+    kept = []
+    for line in lines:
+        with suppress(ValueError):  # a last line that was cut
+            kept += [f"{line}\n"] if json.loads(line)["step"] <= step else []
+    write_text(curve, "".join(kept))
 
     def report(row: dict[str, Any]) -> None:
         with curve.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        advance(1)
+        for line in told(row):
+            tell(line)
+        if row["loss"] is not None:
+            advance(1)
 
     return report
