@@ -1,12 +1,16 @@
-"""A record and the sizes of a small suite for every test that needs them."""
+"""A record and the sizes of a small suite for every test that needs them; property tests draw the same every time."""
 
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 
 from reports.records import Record
 from tasks.mini.calibration import Sizes
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 FIELDS: dict[str, Any] = {
     "upstream": "starhubert",

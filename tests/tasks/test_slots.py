@@ -5,15 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.slot_metrics import slot_type_f1, slot_value_edits
 from tasks.slots import decode, encode, vocabulary
 
 SLOTS = ("artist", "playlist", "playlist_owner")
-
-repeatable = settings(deadline=None, derandomize=True)
 
 
 def levenshtein(first: str, second: str) -> int:
@@ -91,7 +89,6 @@ SPANS = st.tuples(st.sampled_from(SLOTS), PHRASES).map(lambda span: f"B-{span[0]
 LABELS = st.lists(PHRASES | SPANS, max_size=5).map(" ".join)
 
 
-@repeatable
 @given(LABELS)
 @example("B-artist A E-artist B-artist A E-artist")
 def test_frames_of_the_target_decode_to_the_label(label):
@@ -102,7 +99,6 @@ def test_frames_of_the_target_decode_to_the_label(label):
 SPELT = st.text("ABZ'aé1-&", min_size=1, max_size=4).filter(lambda word: word != "-")  # "-" alone is skipped
 
 
-@repeatable
 @given(st.lists(st.tuples(SPELT, st.sampled_from(["O", *SLOTS])), min_size=1))
 @example([("&", "artist")])
 def test_encoding_and_decoding_are_s3prls(pairs):
@@ -172,7 +168,6 @@ PIECES = st.sampled_from([*(f"{edge}-{slot}" for slot in SLOTS for edge in "BE")
 HYPOTHESES = st.lists(st.tuples(PIECES, st.sampled_from([" ", " ", ""])).map("".join), max_size=12).map("".join)
 
 
-@repeatable
 @given(st.lists(st.tuples(LABELS, LABELS | HYPOTHESES), min_size=1, max_size=4))
 def test_scores_are_s3prls(s3prl, pairs):
     references, hypotheses = map(list, zip(*pairs, strict=True))
