@@ -172,6 +172,12 @@ def _refuse(*problems: str | None) -> None:
         raise UsageError("\n".join(found))
 
 
+def without_folders(spec: str) -> str:
+    """What a user typed for a model, less the folders of a path from the root or the home folder: results are passed
+    on, and those are nobody's business."""
+    return ":".join(Path(part).name if part.startswith(("/", "~")) else part for part in spec.split(":"))
+
+
 def unknown(what: str, name: str, known: tuple[str, ...]) -> str | None:
     """One line that names an unknown name's near matches, or None if the name is known."""
     if name in known:

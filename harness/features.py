@@ -41,8 +41,9 @@ class Extractor:
     """One upstream with what it has already computed.
 
     States of one utterance never depend on what else is in its batch. Files that cannot be used are set aside and
-    listed in `skipped` with the reason; above `limit` such files the extractor gives up with TooManyBadFiles. cache
-    keeps states of single frames and may forget them: they are then computed again, to the same values.
+    listed in `skipped` with the reason, without their folders; above `limit` such files the extractor gives up with
+    TooManyBadFiles. cache keeps states of single frames and may forget them: they are then computed again, to the same
+    values.
     """
 
     upstream: Upstream
@@ -115,12 +116,13 @@ class Extractor:
 
     def set_aside(self, item: Item, error: AudioError) -> None:
         """Leave out an item that cannot be used. Raises TooManyBadFiles if that is one file too many."""
-        self.skipped[item.id] = str(error)
+        reason = str(error).replace(str(item.path), item.path.name)
+        self.skipped[item.id] = reason
         self._bad.add(item.path)
         if len(self._bad) > self.limit:
             raise TooManyBadFiles(
-                f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; the last: {error}: "
-                "unpack the archive of these files again"
+                f"{len(self._bad)} audio files cannot be used, more than the limit of {self.limit}; the last: {reason} "
+                f"({item.id}): unpack the archive of these files again"
             ) from error
 
 

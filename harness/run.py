@@ -10,7 +10,7 @@ import torch
 
 from harness.cache import GIB, MemoryCache
 from harness.complexity import PROFILING_SAMPLES
-from harness.config import EvaluationSettings, RunSettings, UsageError
+from harness.config import EvaluationSettings, RunSettings, UsageError, without_folders
 from harness.counting import count_rows, macs
 from harness.distill import DistillSettings
 from harness.distilled import CURVE, distilled, new_student
@@ -78,7 +78,7 @@ class Run:
     def resolved_distillation(self) -> dict[str, Any]:
         """Everything that decides the students, as plain values."""
         resolved = {
-            "teacher": self.settings.teacher,
+            "teacher": without_folders(self.settings.teacher),
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
             "data_fingerprint": self.suite.data_fingerprint([self.splits]),
@@ -228,11 +228,13 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages) -> list[Rec
     upstream = resolve(settings.upstream, settings.seed)
     suite = open_suite(settings.suite, settings.corpora, _store(settings), stages)
     context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
-    decisive = ("upstream", "suite", "protocol", "seed")
-    _claim(settings.out, {name: getattr(settings, name) for name in decisive} | {"weights": upstream.fingerprint})
+    spelt = {"upstream": without_folders(settings.upstream)}
+    decisive = ("suite", "protocol", "seed")
+    fixed = {name: getattr(settings, name) for name in decisive}
+    _claim(settings.out, spelt | fixed | {"weights": upstream.fingerprint})
     records = evaluate_all(upstream, macs(upstream), context, stages)
-    plain = json.loads(json.dumps(asdict(settings), default=str))
-    write_report(settings.out, RunReport(read_records(context.folder), [], {}, plain, stages.seconds))
+    shown = spelt | {"tasks": list(settings.tasks), **fixed, "cache_gb": settings.cache_gb}
+    write_report(settings.out, RunReport(read_records(context.folder), [], {}, shown, stages.seconds))
     return records
 
 

@@ -92,8 +92,10 @@ def write_suite(
     workers: processes that make speech (None: one per core); the files do not depend on it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    private = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft = private / folder.name  # with the permissions that the user wants, which those of its parent are not
     try:
+        draft.mkdir()
         plans = {
             module.__name__.rsplit(".", 1)[-1]: module.plan(draft, sizes, np.random.default_rng([SEED, i]))
             for i, module in enumerate(CORPORA)
@@ -111,10 +113,9 @@ def write_suite(
             plan.finish()
         manifest = _manifest(draft, plans)
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        draft.chmod(0o755)  # a temporary folder is private
         _publish(draft, folder)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(private, ignore_errors=True)
     return manifest
 
 
