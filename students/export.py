@@ -1,6 +1,7 @@
 """Checkpoints of this harness for other people's tools: Hugging Face, s3prl and ONNX."""
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def _card(upstream: Upstream, info: CheckpointInfo, usage: str) -> str:
     versions = info.history.get("versions") or {}
     rows |= {key.replace("_", " ").capitalize(): value for key, value in plain.items()}
     rows |= {"Versions": ", ".join(f"{name} {version}" for name, version in versions.items())} if versions else {}
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    table = "\n".join(f"| {escape(str(key))} | {escape(str(value))} |" for key, value in rows.items())
     synthetic = info.name == MINI_TEACHER.name or info.history.get("suite") == "mini"
-    return f"""# {info.name}
+    return f"""# {escape(info.name)}
 
 A speech encoder, exported from a checkpoint of the STaR harness. `{MARKER}` holds its whole history.
 {_SYNTHETIC if synthetic else ""}

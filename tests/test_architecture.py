@@ -21,7 +21,8 @@ HEAVY = frozenset(
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS, MAX_BYTES = 399, 59, 8, 10_000_000
 UNSAFE = frozenset(
     "eval exec builtins.eval builtins.exec os.system yaml.load yaml.unsafe_load yaml.full_load "
-    "pickle.load pickle.loads pickle.Unpickler joblib.load pandas.read_pickle".split()
+    "pickle.load pickle.loads pickle.Unpickler joblib.load pandas.read_pickle marshal.load marshal.loads shelve.open "
+    "dill.load dill.loads cloudpickle.load os.popen subprocess.getoutput shutil.unpack_archive tempfile.mktemp".split()
 )
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:root|home|work|tmp)(?![\w-])")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -90,7 +91,8 @@ def wide_signatures(source: str) -> list[str]:
 
 
 def unsafe_calls(source: str) -> list[str]:
-    """Code or data run unchecked: eval, pickles, yaml.load, torch.load without weights_only=True, a shell."""
+    """Code or data used unchecked: eval, pickles, yaml.load, torch.load without weights_only=True, a shell, whole
+    archives unpacked."""
     aliases: dict[str, str] = {}
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.Import):
@@ -107,6 +109,8 @@ def unsafe_calls(source: str) -> list[str]:
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.Name | ast.Attribute) and dotted(node) in UNSAFE:
             problems.append(f"{node.lineno}: {dotted(node)}")
+        elif isinstance(node, ast.Attribute) and node.attr == "extractall":
+            problems.append(f"{node.lineno}: extractall")
         elif isinstance(node, ast.Call):
             settings = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
             if dotted(node.func) == "torch.load" and settings.get("weights_only") is not True:
@@ -309,6 +313,8 @@ BREACHES = [
     (unsafe_calls, "from pickle import load as read\nread(f)", "2: pickle.load"),
     (unsafe_calls, "import subprocess\nsubprocess.run('ls', shell=True)", "2: shell=True"),
     (unsafe_calls, "import numpy as np\nnp.load(f, allow_pickle=True)", "2: allow_pickle=True"),
+    (unsafe_calls, "import shutil as s\ns.unpack_archive(f)", "2: shutil.unpack_archive"),
+    (unsafe_calls, "with tarfile.open(f) as archive:\n    archive.extractall(out)", "2: extractall"),
     (undocumented, "def f(): ...", "1: f has no docstring"),
     (undocumented, "class A:\n    'Doc.'\n    def f(self): ...", "3: f has no docstring"),
     (undocumented, "class A: ...", "1: A has no docstring"),
