@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports.records import Record, RecordError, from_json, read_predictions, read_records, to_json, write_record
 
-WORD = st.text(min_size=1, max_size=12)
+WORD = st.text(min_size=1, max_size=12) | st.text("/.~%a", min_size=1, max_size=6)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False, width=64)
 MAYBE = st.none() | NUMBER
 JSON = st.recursive(

@@ -39,8 +39,13 @@ def test_sums_and_multiples_are_read_as_python_reads_them(drawn: tuple[str, Stem
         assert parse_conv_layers(text) == stem
 
 
+PIECES = st.lists(
+    st.sampled_from(["[(1, 2, 3)]", "[(1, 2, 3), (0, 1, 2)]", "[(1, 2)]", "+", "*", "2", "0", "-1", "True"])
+)
+
+
 @settings(max_examples=200)
-@given(st.text(max_size=60) | st.text("[]() ,+*-0123456789xl.'", max_size=60))
+@given(st.text(max_size=60) | st.text("[]() ,+*-0123456789xl.'", max_size=60) | PIECES.map(" ".join))
 @example("[(1, 1, 1)] * 10**9")
 def test_any_text_is_a_stem_or_refused_in_a_line(text: str) -> None:
     try:
@@ -63,7 +68,10 @@ def test_an_objective_is_read_back_from_its_name(terms: tuple[tuple[str, float],
     assert parse(" + ".join(f"{weight!r} * {name}" for name, weight in terms)) == Objective(terms)
 
 
-@given(st.text(max_size=40) | st.lists(st.sampled_from([*NAMES, *"+*1e-. 0", "nan", "inf"]), max_size=7).map("".join))
+TERMS = st.tuples(st.sampled_from(["", "0*", "1e-3*", "nan*", "inf*", "-1*", "2"]), st.sampled_from(OBJECTIVE_NAMES))
+
+
+@given(st.text(max_size=40) | st.lists(TERMS.map("".join), max_size=3).map("+".join))
 def test_any_text_is_an_objective_or_refused(text: str) -> None:
     try:
         found = parse(text)

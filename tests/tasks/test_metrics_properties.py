@@ -221,7 +221,10 @@ def test_slot_scores_are_those_of_the_slots_drawn(pairs: list[Any], random: Any)
         assert SLOT_CER.score(shuffled) == pytest.approx(100 * errors.sum() / characters.sum())
 
 
-@given(st.text(max_size=30))
+LINES = st.lists(st.sampled_from(["a", "b", "c", "0", "1.5", "2", "-1", "inf", "nan", "1e400", "\n", "\n"]), max_size=8)
+
+
+@given(st.text(max_size=30) | LINES.map(" ".join) | LINES.map(lambda some: f"a 0 {' '.join(some)}"))
 def test_any_label_of_speakers_is_read_or_refused(label: str) -> None:
     try:
         found = label_segments(label)
