@@ -13,7 +13,7 @@ import numpy as np
 from harness import provenance
 from harness.cache import MemoryCache, StateCache
 from harness.features import Extractor, TooManyBadFiles, bad_file_limit, read_item
-from harness.probe import FoldResult, run_fold
+from harness.probe import FoldResult, NotFiniteError, run_fold
 from harness.progress import Stages
 from harness.search import run_search
 from harness.suite import STATES_VERSION, Folds, Suite
@@ -97,7 +97,8 @@ def cell_config(task: Task, settings: ProbeSettings, upstream: Upstream, context
 def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str, Any], stages: Stages) -> list[Record]:
     """Train and test one probe per fold and write the records, one a metric, at once.
 
-    A task that fails because too many of its files are unusable gets records without value that say so.
+    A task that fails because too many of its files are unusable, or because no head can be trained, gets records
+    without value that say so.
     """
     upstream, settings = extractor.upstream, context.suite.probe(task)
     folds = context.folds[task.name]
@@ -106,7 +107,7 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
     results: list[FoldResult] = []
     try:
         results = _results(task, folds, extractor, context, stages)
-    except TooManyBadFiles as error:
+    except (TooManyBadFiles, NotFiniteError) as error:
         failure = [str(error)]
         stages.console.print(
             f"Error: {upstream.name} on {task.name}: {error}", highlight=False, markup=False, soft_wrap=True
@@ -228,4 +229,5 @@ def _fold_facts(result: FoldResult) -> dict[str, Any]:
         "learning_rate": result.learning_rate,
         "dev_scores": result.dev_scores,
         "layer_weights": [round(weight, 4) for weight in result.layer_weights],
+        "skipped_updates": result.skipped_updates,
     }

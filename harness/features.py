@@ -88,6 +88,11 @@ class Extractor:
             advance(len(chunk) - len(waves))
             for batch in _batches(waves):
                 for name, states in zip(batch, self._states([waves[name] for name in batch]), strict=True):
+                    if not states.isfinite().all():
+                        self.set_aside(
+                            missing[name], AudioError(f"{self.upstream.name} gives states that are not finite")
+                        )
+                        continue
                     found[name] = reduce(states)
                     self._put(name, found[name])
                 advance(len(batch))

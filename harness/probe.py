@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,12 @@ from tasks.heads import Grid, centred
 from tasks.optimizer import GridAdamW
 
 EVALUATION_BATCH = 32
+IN_VAIN = 100  # updates that all heads may skip at the start before a probe is given up
 Hypotheses = dict[str, Any]  # by id of the utterance
+
+
+class NotFiniteError(RuntimeError):
+    """A probe none of whose heads can be trained, since no gradient is finite."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class FoldResult:
     """One trained probe: its test predictions and how they came about.
 
     dev_score, dev_scores: percent, of the winner and of each candidate (learning rates, or the states of a search).
-    layer_weights: share of each state in the sum that the head sees. chosen: what else was decided on dev.
+    layer_weights: share of each state in the sum that the head sees. skipped_updates: how many, of each candidate that
+    skipped some because a gradient was not finite (superb-protocol 1.4).
     """
 
     predictions: list[Prediction]
@@ -37,6 +43,7 @@ class FoldResult:
     skipped: list[str]
     layer_weights: list[float]
     learning_rate: float | None = None
+    skipped_updates: dict[str, int] = field(default_factory=dict)
 
 
 class Examples:
@@ -92,7 +99,8 @@ def run_fold(
 ) -> FoldResult:
     """Extract, train the grid of learning rates, select on dev and predict test once.
 
-    advance: progress, one unit an utterance extracted and one an update.
+    advance: progress, one unit an utterance extracted and one an update. Raises NotFiniteError if no head can be
+    trained.
     """
     started = time.perf_counter()
     outputs = OUTPUTS[task.head](task, splits["train"], extractor.upstream, settings)
@@ -105,7 +113,7 @@ def run_fold(
     extracted = time.perf_counter()
     torch.manual_seed(seed)
     grid = outputs.grid()
-    best = _train(outputs, grid, examples, splits["dev"], seed, advance)
+    best, skipped = _train(outputs, grid, examples, splits["dev"], seed, advance)
     trained = time.perf_counter()
     sign = 1 if task.selection.higher_is_better else -1
     winner = max(range(len(best)), key=lambda g: sign * best[g][0])
@@ -125,6 +133,7 @@ def run_fold(
         skipped=sorted({name for part in examples.values() for name in part.skipped}),
         layer_weights=grid.layer_weights[winner].detach().softmax(-1).tolist(),
         learning_rate=settings.learning_rates[winner],
+        skipped_updates={str(rate): n for rate, n in zip(settings.learning_rates, skipped, strict=True) if n},
     )
 
 
@@ -135,8 +144,9 @@ def _train(
     dev: list[Item],
     seed: int,
     advance: Advance,
-) -> list[tuple[float, dict[str, Tensor]]]:
-    """Train all heads on the same batches; for each, the best dev score and the whole grid's weights at that time."""
+) -> tuple[list[tuple[float, dict[str, Tensor]]], list[int]]:
+    """Train all heads on the same batches; for each, the best dev score and the whole grid's weights at that time, and
+    how many updates it skipped."""
     settings, metric = outputs.settings, outputs.task.selection
     optimizer = GridAdamW(grid, settings.learning_rates, settings.weight_decay)
     train = _long_enough(examples["train"], settings.shortest, outputs.upstream.stride)
@@ -159,6 +169,8 @@ def _train(
             losses = outputs.losses(grid(states, lengths), lengths, [targets[i] for i in indices])
             (losses.sum() / settings.accumulate).backward()
         optimizer.step(settings.clip)
+        if step == min(IN_VAIN, settings.steps) and not any(optimizer.updates):
+            raise NotFiniteError(f"no gradient was finite in {step} updates, whatever the learning rate")
         advance(1)
         if step % settings.eval_every == 0 or step == settings.steps:
             scores = _dev_scores(outputs, grid, examples["dev"], dev)
@@ -167,7 +179,7 @@ def _train(
                 (score, weights) if not best or _better(score, best[g][0], metric.higher_is_better) else best[g]
                 for g, score in enumerate(scores)
             ]
-    return best
+    return best, [settings.steps - count for count in optimizer.updates]
 
 
 def _long_enough(train: Examples, shortest: float, stride: int) -> list[int]:

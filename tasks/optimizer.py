@@ -31,6 +31,11 @@ class GridAdamW:
             means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
             self._heads.append(_Head(rate, parameters, means, squares, [torch.zeros(())] * len(parameters)))
 
+    @property
+    def updates(self) -> list[int]:
+        """How many updates each head has had; the others it skipped."""
+        return [int(head.updates[0]) for head in self._heads]
+
     @torch.no_grad()
     def step(self, largest: float) -> None:
         """Update every head by its gradients, scaled to an L2 norm of at most `largest`.
