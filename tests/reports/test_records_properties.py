@@ -118,6 +118,17 @@ def test_any_file_is_a_record_or_refused(text: str | bytes) -> None:
     assert record is None or from_json(json.loads(text), "again") == record
 
 
+@settings(max_examples=40)
+@given(RECORDS, JSON)
+def test_any_value_in_any_place_is_taken_or_refused(record: Record, value: Any) -> None:
+    values = to_json(record)
+    for key in values:
+        try:
+            from_json(values | {key: value}, "here")
+        except RecordError as error:
+            assert str(error).startswith("here: ")
+
+
 @settings(max_examples=30)
 @given(RECORDS, st.data())
 def test_a_record_without_a_key_or_with_another_is_refused(record: Record, data: st.DataObject) -> None:

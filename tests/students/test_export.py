@@ -244,6 +244,15 @@ def test_the_card_says_what_the_network_is(saved, out):
     assert json.loads((out / "export.json").read_text())["history"]["teacher"] == "t"
 
 
+def test_a_name_in_the_card_is_text(saved, out, tmp_path):
+    evil = "<script>alert(1)</script>"
+    _, upstream = saved(*NETWORKS["thin"])
+    save_checkpoint(tmp_path / "evil", upstream.network, evil, "layers", {"teacher": evil})
+    export(str(tmp_path / "evil"), "hf", out)
+    card = (out / "README.md").read_text()
+    assert evil not in card and card.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
+
+
 def test_a_network_of_real_speech_is_not_called_synthetic(saved, out, tmp_path):
     _, upstream = saved(*NETWORKS["large"])
     save_checkpoint(tmp_path / "real", upstream.network, "net", "states", {"suite": "superb"})
