@@ -61,7 +61,7 @@ def left_behind(
         patch.setattr(harness.suite, "MINI_PROBES", probes)
         brief = {"steps": 2, "batch_seconds": 8.0, "learning_rate": 1e-3, "buckets": 2}
         patch.setattr(engine, "MINI_DISTILLATION", brief)
-        patch.setattr(engine, "count_rows", lambda plan, stages: [])
+        patch.setattr(engine, "_counts", lambda run: [])
         draw = reports.page.write_figures  # without those that take long
         patch.setattr(reports.page, "write_figures", lambda folder, _, *drawn: draw(folder, [], *drawn))
         try:
