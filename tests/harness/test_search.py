@@ -15,7 +15,7 @@ from harness.search import run_search
 from students.upstreams import Upstream
 from tasks.audio import write_audio
 from tasks.base import Item, Splits
-from tasks.qbe import QBE
+from tasks.qbe import QBE, QBE_OFFICIAL
 
 FRAME = 400
 QUERY, DOCUMENT = 8, 40  # frames
@@ -80,7 +80,13 @@ def test_the_state_that_hears_the_query_is_chosen_on_dev(splits, listener):
         scores = np.array(list(row["hypothesis"].values()))
         assert len(scores) == 10 and scores.mean() == pytest.approx(0, abs=1e-3)
         assert scores.std() == pytest.approx(1, abs=1e-3)
-    assert result.predictions[3:] == [{"id": "xtest", "reference": "y0", "hypothesis": {}}]
+    assert len(result.predictions) == 3
+
+
+def test_the_official_score_counts_the_queries_of_other_languages(splits, listener):
+    result = run_search(QBE_OFFICIAL, splits, Extractor(listener), QBE.official, 0, SILENT)
+    assert [row["id"] for row in result.predictions] == ["test0", "test1", "test2", "xtest"]
+    assert result.predictions[3] == {"id": "xtest", "reference": "y0", "hypothesis": {}}
 
 
 def test_the_same_with_nothing_kept_and_every_unit_reported(splits, listener):
@@ -107,13 +113,14 @@ def test_states_of_few_utterances_are_held_at_once(splits, listener):
 
 
 def test_files_that_cannot_be_read_are_left_out_and_listed(splits, listener):
-    for name in ("d4", "dev1"):
-        next(item for part in ("documents", "dev") for item in splits[part] if item.id == name).path.write_bytes(
-            b"RIFF"
-        )
+    for name in ("d4", "dev1", "test2"):
+        next(
+            item for part in ("documents", "dev", "test") for item in splits[part] if item.id == name
+        ).path.write_bytes(b"RIFF")
     result = searched(splits, Extractor(listener))
-    assert [entry.split(": cannot read ")[0] for entry in result.skipped] == ["d4", "dev1"] and result.dev_score == 100
-    assert all("d4" not in row["hypothesis"] and row["documents"] == 11 for row in result.predictions[:3])
-    assert [row["id"] for row in result.predictions] == ["test0", "test1", "test2", "xtest"]
+    assert [entry.split(": cannot read ")[0] for entry in result.skipped] == ["d4", "dev1", "test2"]
+    assert result.dev_score == 100
+    assert all("d4" not in row["hypothesis"] and row["documents"] == 11 for row in result.predictions)
+    assert [row["id"] for row in result.predictions] == ["test0", "test1"]
     with pytest.raises(TooManyBadFiles, match="2 audio files cannot be used"):
         searched(splits, Extractor(listener, limit=1))
