@@ -197,6 +197,9 @@ def _task_checks(task: Task, root: Path, mini: bool) -> Iterator[Check]:
         for part, expected in official.items():
             if found[part] != expected:
                 yield Check(about, "warning", f"{where}{found[part]} in {part}, officially {expected}", OTHER_SIZE)
+    for fact in () if mini else task.facts:
+        if (number := fact.count(folds[0])) != fact.expected:
+            yield Check(about, "warning", f"{number} {fact.what}, officially {fact.expected}", OTHER_SIZE)
     yield from _audio_checks(about, folds, mini)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from tasks.base import AudioChain, CorpusError, Item, ProbeSettings, Splits, Task, Trial
+from tasks.base import AudioChain, CorpusError, Fact, Item, ProbeSettings, Splits, Task, Trial
 from tasks.corpora.voxceleb_verification import OFFICIAL_COUNTS, voxceleb1_verification
 from tasks.scores import EER
 
@@ -35,6 +35,12 @@ def _held_out(root: Path) -> list[Splits]:
             "test": fold["test"],
         }
     ]
+
+
+def _speakers(fold: Splits) -> int:
+    """Those of training, and those held out for the trials of dev."""
+    held_out = {id.split("/")[0] for trial in fold["dev"] for id in trial.id.split(" ")}
+    return len({item.label for item in fold["train"]} | held_out)
 
 
 def _every(train: Sequence[Item]) -> set[str]:
@@ -79,6 +85,7 @@ ASV = Task(
     batching="shuffled",
     folds=_held_out,
     counts=(OFFICIAL_COUNTS,),
+    facts=(Fact("speakers in train and dev", 1_211, _speakers),),
     official=ProbeSettings(
         steps=200_000,
         batch=50,
@@ -94,7 +101,7 @@ ASV = Task(
     differences=(
         "every tenth training speaker held out, checkpoint and rate chosen on trials among these; officially the "
         "lowest test error rate of ten checkpoints, nothing held out",
-        "training utterances whole, not cut to 8 s",
+        "training utterances whole, not cut to 8 s; those under 2 s are left out by whole frames, 20 ms each",
         "statistics over exactly the valid frames",
     ),
 )

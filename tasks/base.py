@@ -123,15 +123,24 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """What else is known of an official corpus: `expected` of `what`, found by `count` in its first fold."""
+
+    what: str
+    expected: int
+    count: Callable[[Splits], int]
+
+
+@dataclass(frozen=True)
 class Task:
     """One task of the benchmark.
 
     folds: reads the corpora folder; one entry per fold, almost always one. counts: examples of the official corpus in
-    each split, one entry per fold, as far as they are known exactly. select: the metric that chooses on dev, the first
-    of `metrics` unless another is given. classes: from the training items, the values of each part of a label in the
-    order of a classifier's outputs; a label of several parts has them joined by commas. codec: from the training items,
-    the symbols of a CTC task. differences: where this task leaves the official recipe, whatever the suite. version:
-    raised when scores of old records stop being comparable.
+    each split, one entry per fold, as far as they are known exactly; facts: what else is known of it. select: the
+    metric that chooses on dev, the first of `metrics` unless another is given. classes: from the training items, the
+    values of each part of a label in the order of a classifier's outputs; a label of several parts has them joined by
+    commas. codec: from the training items, the symbols of a CTC task. differences: where this task leaves the official
+    recipe, whatever the suite. version: raised when scores of old records stop being comparable.
     """
 
     name: str
@@ -142,6 +151,7 @@ class Task:
     folds: Callable[[Path], list[Splits]]
     official: ProbeSettings
     counts: Sequence[Mapping[str, int]] = ()
+    facts: tuple[Fact, ...] = ()
     version: int = 1
     audio: AudioChain = AudioChain()
     classes: Callable[[list[Item]], tuple[tuple[str, ...], ...]] | None = None

@@ -14,4 +14,5 @@ ER = Task(
     counts=OFFICIAL_COUNTS,
     official=ProbeSettings(steps=30_000, batch=32, learning_rates=(1e-3, 1e-4), eval_every=1000),
     classes=lambda _: (CLASSES,),
+    differences=("heads start from the seed of the run, plus one a fold; officially from seed 0 in each",),
 )

@@ -8,6 +8,8 @@ from tasks.corpora.librispeech import OFFICIAL_COUNTS, librispeech
 from tasks.scores import PER
 from tasks.text import PHONEMES, Lexicon, decode_phonemes, encode_phonemes
 
+HALVED = "windows of long utterances are halved by lengths in whole frames of 20 ms, not in samples"
+
 
 def _folds(root: Path) -> list[Splits]:
     """LibriSpeech with phonemes for words; raises CorpusError for words outside the lexicon."""
@@ -30,4 +32,5 @@ PR = Task(
     counts=(OFFICIAL_COUNTS,),
     official=ProbeSettings(steps=100_000, batch=16, accumulate=2, learning_rates=(1e-2, 1e-3, 5e-4), eval_every=1000),
     codec=lambda _: Codec(encode_phonemes, decode_phonemes, len(PHONEMES)),
+    differences=(HALVED,),
 )

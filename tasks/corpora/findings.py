@@ -33,10 +33,10 @@ def _real(folder: Path) -> Path:
 
 
 class Findings:
-    """The problems found while reading one corpus under `root`; `layout` says what was expected."""
+    """The problems found while reading one corpus under `root`; `layout` says what was expected, `cure` what to do."""
 
-    def __init__(self, corpus: str, root: Path, layout: str) -> None:
-        self._corpus, self._root, self._layout = corpus, root, layout
+    def __init__(self, corpus: str, root: Path, layout: str, cure: str = "Unpack the official archives") -> None:
+        self._corpus, self._root, self._layout, self._cure = corpus, root, layout, cure
         self._problems: list[str] = []
         self._garbled: list[str] = []
 
@@ -92,9 +92,9 @@ class Findings:
         if self._problems:
             raise CorpusError(
                 f"cannot read {self._corpus} in {self._root}: {'; '.join(self._problems)}. Expected {self._layout}. "
-                f"Unpack the official archives there, then type: harness doctor --corpora {self._root}",
+                f"{self._cure} there, then type: harness doctor --corpora {self._root}",
                 self._problems,
-                f"Expected {self._layout}. Unpack the official archives in {self._root}",
+                f"Expected {self._layout}. {self._cure} in {self._root}",
             )
 
     def _present(self, path: Path, there: bool, kind: str) -> bool:

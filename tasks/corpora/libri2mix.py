@@ -15,6 +15,7 @@ LAYOUT = (
     "segments ('<utterance> <recording> <start> <end>' in seconds), utt2spk ('<utterance> <speaker>') and "
     "rttm ('SPEAKER <recording> 1 <start> <duration> <NA> <NA> <speaker> <NA>')"
 )
+CURE = "Make the mixtures and their Kaldi-style folders with S3PRL's fork of LibriMix (no archive has them)"
 _TOLERANCE = 0.011  # seconds: two files may round differently at the second decimal
 
 Stretch = tuple[str, str, str]  # speaker, start and end, as the files spell them
@@ -29,7 +30,7 @@ def libri2mix(root: Path) -> list[Splits]:
     everything missing, unreadable lines, paths elsewhere, names that the files do not share, recordings of more than
     two speakers, and recordings whose rttm differs from their segments by more than 0.01 s.
     """
-    findings = Findings("Libri2Mix", root, LAYOUT)
+    findings = Findings("Libri2Mix", root, LAYOUT, CURE)
     splits = {part: _part(root, part, findings) for part in PARTS}
     findings.raise_if_any()
     return [splits]

@@ -28,8 +28,9 @@ def quesst14(root: Path) -> list[Splits]:
     only: their audio need not exist. A query's label is the blank-joined sorted ids of the documents of any language
     in which it occurs, possibly none; a document's is empty. Of the ground truth the document (second field) and the
     query (sixth field) of the LEXEME lines are read, from all .rttm files of the folder; lines of other types are
-    skipped. Raises CorpusError that names everything missing, unreadable lines, paths that leave the corpus, names
-    listed twice, names in the ground truth that no list has, and lists without a query that occurs.
+    skipped. That layout of the lines is inferred: the protocol does not give it. Raises CorpusError that names
+    everything missing, unreadable lines, paths that leave the corpus, names listed twice, names in the ground truth
+    that no list has, and lists without a query that occurs.
     """
     findings = Findings("QUESST 2014", root, LAYOUT)
     folder = root / FOLDER

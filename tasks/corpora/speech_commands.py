@@ -27,7 +27,8 @@ def speech_commands(root: Path) -> list[Splits]:
     """Training and development clips by the official hash rule, and the separate test set.
 
     The other twenty words are "_unknown_". Each background file is given as stretches of 1 s every half second,
-    labelled "_silence_", in both training and development; the protocol cuts a random one at every access.
+    labelled "_silence_", in both training and development; the protocol cuts a random one at every access. "other
+    clips" are those that the hash rule discards.
     Raises CorpusError that names every folder missing, empty or not of v0.01.
     """
     findings = Findings("Speech Commands v0.01", root, LAYOUT)
@@ -41,7 +42,24 @@ def speech_commands(root: Path) -> list[Splits]:
         for path in paths:
             clips[official_part(path.name)].append(Item(f"{word}/{path.name}", path, label))
     tests = [Item(f"{label}/{path.name}", path, label) for label, paths in test.items() for path in paths]
-    return [{"train": clips["train"] + silence, "dev": clips["dev"] + silence, "test": tests}]
+    return [
+        {
+            "train": clips["train"] + silence,
+            "dev": clips["dev"] + silence,
+            "test": tests,
+            "other clips": clips["discarded"],
+        }
+    ]
+
+
+def main_clips(splits: Splits) -> int:
+    """How many clips of words the main archive has."""
+    return sum(item.label != SILENCE for part in ("train", "dev", "other clips") for item in splits[part])
+
+
+def noise_files(splits: Splits) -> int:
+    """How many files of background noise it has."""
+    return len({item.path for item in splits["train"] if item.label == SILENCE})
 
 
 def official_part(file_name: str) -> str:

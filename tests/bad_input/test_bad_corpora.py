@@ -289,8 +289,9 @@ def test_a_corpus_that_is_spoilt_is_one_line(task, spoil, suite, harness, tmp_pa
         suite(speech_commands.TEST)
     problem = spoil(root)
     result = harness("evaluate", "--upstream", "fbank", "--tasks", task, "--corpora", root, "--out", tmp_path / "out")
+    cure = libri2mix.CURE if task == "sd" else "Unpack the official archives"
     message = (
-        f"Error: cannot read {name} in {root}: {problem}. Expected {layout}. Unpack the official archives there, then "
+        f"Error: cannot read {name} in {root}: {problem}. Expected {layout}. {cure} there, then "
         f"type: harness doctor --corpora {root}"
     )
     assert (result.exit_code, result.stderr.splitlines()[2:]) == (2, [message])  # behind the suite's progress
