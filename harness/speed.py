@@ -1,6 +1,5 @@
 """Real-time factor and peak memory of a network on this machine."""
 
-import multiprocessing
 import time
 from pathlib import Path
 from statistics import median
@@ -9,6 +8,7 @@ from typing import Any
 from harness.progress import Stages
 from students.presets import NETWORKS, Size
 from tasks.audio import SAMPLE_RATE
+from tasks.processes import in_fresh_processes
 
 SECONDS = 10.0  # of audio, one utterance at a time
 REPEATS = 5
@@ -18,21 +18,22 @@ def measured(name: str, size: Size, stages: Stages) -> dict[str, Any]:
     """Seconds of work per second of audio, and megabytes for the weights and the work, for one network or upstream.
 
     One utterance of 10 s in fp32 on the CPU with PyTorch's own number of threads, median of 5 after one to warm up, in
-    a process of its own.
+    a process of its own. Raises WorkerError if that dies.
     """
-    context = multiprocessing.get_context("spawn")
-    with stages.stage(f"measure {name}", 1) as advance, context.Pool(1) as pool:
-        found = pool.apply(_measure, (name, size))
+    found: list[dict[str, Any]] = []
+    with stages.stage(f"measure {name}", 1) as advance:
+        in_fresh_processes(_measure, [(name, size)], 1, found.append)
         advance(1)
-    return found
+    return found[0]
 
 
-def _measure(name: str, size: Size) -> dict[str, Any]:
+def _measure(which: tuple[str, Size]) -> dict[str, Any]:
     import torch
 
     from students.encoder import SpeechEncoder
     from students.resolve import resolve
 
+    name, size = which
     network = SpeechEncoder(NETWORKS[name]().dims(size)).eval() if name in NETWORKS else resolve(name, 0).inside()
     held = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten; loading may have taken more

@@ -1,8 +1,6 @@
 """Many utterances to audio files, in parallel and the same every time."""
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from scipy.signal import resample_poly
 from tasks.audio import SAMPLE_RATE, write_audio
 from tasks.mini.acoustics import Scene, record
 from tasks.mini.espeak import Synthesiser, Voice
+from tasks.processes import in_fresh_processes
 
 SHARDS = 8  # fixed, whatever the number of workers: it decides which utterances share a process
 BLOCK = 800  # samples; a length with a large prime factor makes the FFTs of a scene take five times as long
@@ -39,14 +38,10 @@ def render(utterances: Sequence[Utterance], workers: int = 2, done: Callable[[in
     """Synthesise and write every utterance; done(count) is called as each shard ends.
 
     Each shard runs in a fresh process in a fixed order, because eSpeak NG carries state from one utterance to the
-    next: so the files do not depend on the number of workers.
+    next: so the files do not depend on the number of workers. Raises WorkerError if a process dies.
     """
     shards = [list(utterances[i::SHARDS]) for i in range(SHARDS)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        futures = [pool.submit(_render_shard, shard) for shard in shards if shard]
-        for future in as_completed(futures):
-            done(future.result())
+    in_fresh_processes(_render_shard, [shard for shard in shards if shard], workers, done)
 
 
 def _render_shard(utterances: Sequence[Utterance]) -> int:

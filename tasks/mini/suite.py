@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tasks.mini import (
 from tasks.mini.calibration import SEED, Sizes
 from tasks.mini.plan import CorpusPlan
 from tasks.mini.render import Utterance, render
+from tasks.processes import locked
 
 SUITE_NAME = "mini (synthetic speech)"
 SUITE_VERSION = 3
@@ -47,11 +49,17 @@ def ensure_suite(folder: Path | None = None, done: Progress = lambda count, tota
     """The corpora root of the mini suite, written first if it is not there yet (well under a minute on two cores).
 
     done(files made, files in all) is called as the work proceeds. Call it under `if __name__ == "__main__"` in a
-    script: the speech is made in fresh processes. Raises CorpusError if the folder holds something else.
+    script: the speech is made in fresh processes. While another process writes the suite, this one waits. Raises
+    CorpusError if the folder holds something else, WorkerError if a process that makes speech dies.
     """
     folder = folder or mini_folder()
     if not suite_exists(folder):
-        write_suite(folder, Sizes(), done=done)
+        # Of two runs one writes it; what one that was killed has left behind is of no use.
+        with locked(folder.parent / f".{folder.name}.lock", wait=True):
+            for left in folder.parent.glob(f"{escape(_draft_prefix(folder))}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            if not suite_exists(folder):
+                write_suite(folder, Sizes(), done=done)
     version = read_manifest(folder)["version"]
     if version != SUITE_VERSION:
         raise CorpusError(
@@ -92,7 +100,7 @@ def write_suite(
     workers: processes that make speech (None: one per core); the files do not depend on it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    private = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    private = Path(tempfile.mkdtemp(prefix=_draft_prefix(folder), dir=folder.parent))
     draft = private / folder.name  # with the permissions that the user wants, which those of its parent are not
     try:
         draft.mkdir()
@@ -127,6 +135,10 @@ def suite_fingerprint(folder: Path) -> str:
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _draft_prefix(folder: Path) -> str:
+    return f".{folder.name}-draft-"
 
 
 def _publish(draft: Path, folder: Path) -> None:
