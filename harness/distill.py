@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,9 +194,9 @@ class Trainer:
         rng = np.random.default_rng([self.seed, self.step + 1, place])
         return draw_mask(frames, rng).to(self.accelerator.device)
 
-    def save(self, path: Path) -> None:
-        """Write all that an interrupted distillation needs to go on, atomically."""
-        state = {
+    def state(self) -> dict[str, Any]:
+        """All that an interrupted distillation needs to go on."""
+        return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -207,13 +206,9 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),  # nothing without a GPU
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
 
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        state = torch.load(path, weights_only=True)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -226,15 +221,15 @@ def distill(
     trainer: Trainer,
     train: DistillationData,
     valid: DistillationData,
-    checkpoint: Path,
+    save: Callable[[], None],
     report: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Train to the end from where the trainer is, and save its state at every validation.
+    """Train to the end from where the trainer is.
 
-    report: gets one dict per update: step, loss, valid_loss, learning_rate, seconds. Where something was not finite it
-    has set_aside too, as Trainer does, and no loss if the update was skipped; such an update is tried again with the
-    next batches. Raises DistillationError if there is nothing to learn from, or if more than LIMIT batches were set
-    aside or all of those to validate on; the last state that was saved stays.
+    save: called after every validation. report: gets one dict per update: step, loss, valid_loss, learning_rate,
+    seconds. Where something was not finite it has set_aside too, as Trainer does, and no loss if the update was
+    skipped; such an update is tried again with the next batches. Raises DistillationError if there is nothing to learn
+    from, or if more than LIMIT batches were set aside or all of those to validate on; the last state saved stays.
     """
     if not (train.items and valid.items):
         raise DistillationError(
@@ -255,7 +250,7 @@ def distill(
         if due and valid_loss is None:
             raise _given_up(trainer, "none of the utterances to validate on is left")
         if due:
-            trainer.save(checkpoint)
+            save()
     trainer.model.eval()
 
 

@@ -3,7 +3,8 @@
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from harness.features import TOGETHER, Advance, Extractor, TooManyBadFiles
 from harness.outputs import OUTPUTS, Outputs
 from harness.sampling import Sampler, macro_weights
+from harness.states import StateFile
 from tasks.audio import SAMPLE_RATE, AudioError
 from tasks.base import Item, Prediction, ProbeSettings, Splits, Task
 from tasks.heads import Grid, centred
@@ -20,6 +22,7 @@ from tasks.optimizer import GridAdamW
 
 EVALUATION_BATCH = 32
 IN_VAIN = 100  # updates that all heads may skip at the start before a probe is given up
+SAVE_EVERY = 60.0  # seconds between two saved states of one training: shorter ones never pay for it
 Hypotheses = dict[str, Any]  # by id of the utterance
 
 
@@ -96,11 +99,12 @@ def run_fold(
     settings: ProbeSettings,
     seed: int,
     advance: Advance,
+    kept: StateFile | None = None,
 ) -> FoldResult:
     """Extract, train the grid of learning rates, select on dev and predict test once.
 
-    advance: progress, one unit an utterance extracted and one an update. Raises NotFiniteError if no head can be
-    trained.
+    advance: progress, one unit an utterance extracted and one an update. kept: from where a stopped training goes on.
+    Raises NotFiniteError if no head can be trained.
     """
     started = time.perf_counter()
     outputs = OUTPUTS[task.head](task, splits["train"], extractor.upstream, settings)
@@ -113,7 +117,9 @@ def run_fold(
     extracted = time.perf_counter()
     torch.manual_seed(seed)
     grid = outputs.grid()
-    best, skipped = _train(outputs, grid, examples, splits["dev"], seed, advance)
+    training = _Training(outputs, grid, examples, splits["dev"], seed)
+    skipped = sorted({name for part in examples.values() for name in part.skipped})
+    best = training.run(advance, replace(kept, config=kept.config | {"skipped": skipped}) if kept else None)
     trained = time.perf_counter()
     sign = 1 if task.selection.higher_is_better else -1
     winner = max(range(len(best)), key=lambda g: sign * best[g][0])
@@ -130,56 +136,91 @@ def run_fold(
             "train": trained - extracted,
             "test": time.perf_counter() - trained,
         },
-        skipped=sorted({name for part in examples.values() for name in part.skipped}),
+        skipped=skipped,
         layer_weights=grid.layer_weights[winner].detach().softmax(-1).tolist(),
         learning_rate=settings.learning_rates[winner],
-        skipped_updates={str(rate): n for rate, n in zip(settings.learning_rates, skipped, strict=True) if n},
+        skipped_updates={
+            str(rate): settings.steps - updates
+            for rate, updates in zip(settings.learning_rates, training.optimizer.updates, strict=True)
+            if updates < settings.steps
+        },
     )
 
 
-def _train(
-    outputs: Outputs,
-    grid: Grid,
-    examples: dict[str, Examples],
-    dev: list[Item],
-    seed: int,
-    advance: Advance,
-) -> tuple[list[tuple[float, dict[str, Tensor]]], list[int]]:
-    """Train all heads on the same batches; for each, the best dev score and the whole grid's weights at that time, and
-    how many updates it skipped."""
-    settings, metric = outputs.settings, outputs.task.selection
-    optimizer = GridAdamW(grid, settings.learning_rates, settings.weight_decay)
-    train = _long_enough(examples["train"], settings.shortest, outputs.upstream.stride)
-    targets = {i: outputs.target(examples["train"].items[i], examples["train"].frames[i]) for i in train}
-    sampler = Sampler(
-        outputs.task.batching,
-        [examples["train"].items[i] for i in train],
-        [len(targets[i]) if isinstance(targets[i], list) else 1 for i in train],
-        [examples["train"].frames[i] * outputs.upstream.stride for i in train],
-        seed,
-    )
-    batches = sampler.batches(settings.batch)
-    best: list[tuple[float, dict[str, Tensor]]] = []
-    for step in range(1, settings.steps + 1):
-        grid.train()
-        grid.begin()
-        for _ in range(settings.accumulate):
-            indices = [train[i] for i in next(batches)]
-            states, lengths = examples["train"].batch(indices)
-            losses = outputs.losses(grid(states, lengths), lengths, [targets[i] for i in indices])
-            (losses.sum() / settings.accumulate).backward()
-        optimizer.step(settings.clip)
-        if step == min(IN_VAIN, settings.steps) and not any(optimizer.updates):
-            raise NotFiniteError(f"no gradient was finite in {step} updates, whatever the learning rate")
-        advance(1)
-        if step % settings.eval_every == 0 or step == settings.steps:
-            scores = _dev_scores(outputs, grid, examples["dev"], dev)
-            weights = copy.deepcopy(grid.state_dict())
-            best = [
-                (score, weights) if not best or _better(score, best[g][0], metric.higher_is_better) else best[g]
-                for g, score in enumerate(scores)
-            ]
-    return best, [settings.steps - count for count in optimizer.updates]
+class _Training:
+    """All heads on the same batches; for each, the best dev score and the whole grid's weights at that time."""
+
+    def __init__(self, outputs: Outputs, grid: Grid, examples: dict[str, Examples], dev: list[Item], seed: int) -> None:
+        settings, train = outputs.settings, examples["train"]
+        self.outputs, self.grid, self.examples, self.dev = outputs, grid, examples, dev
+        self.optimizer = GridAdamW(grid, settings.learning_rates, settings.weight_decay)
+        self.usable = _long_enough(train, settings.shortest, outputs.upstream.stride)
+        self.targets = {i: outputs.target(train.items[i], train.frames[i]) for i in self.usable}
+        self.sampler = Sampler(
+            outputs.task.batching,
+            [train.items[i] for i in self.usable],
+            [len(self.targets[i]) if isinstance(self.targets[i], list) else 1 for i in self.usable],
+            [train.frames[i] * outputs.upstream.stride for i in self.usable],
+            seed,
+        )
+        self.step = 0
+        self.best: list[tuple[float, dict[str, Tensor]]] = []
+
+    def run(self, advance: Advance, kept: StateFile | None) -> list[tuple[float, dict[str, Tensor]]]:
+        """Train to the end, from the state kept if there is one that fits. Raises NotFiniteError if no head can be."""
+        settings = self.outputs.settings
+        if kept and (state := kept.read()):
+            self._restore(state)
+            advance(self.step)
+        batches = islice(self.sampler.batches(settings.batch), self.step * settings.accumulate, None)
+        saved = time.monotonic()
+        while self.step < settings.steps:
+            self._update(list(islice(batches, settings.accumulate)))
+            if self.step == min(IN_VAIN, settings.steps) and not any(self.optimizer.updates):
+                raise NotFiniteError(f"no gradient was finite in {self.step} updates, whatever the learning rate")
+            advance(1)
+            if self.step % settings.eval_every == 0 or self.step == settings.steps:
+                self._look()
+                if kept and time.monotonic() - saved >= SAVE_EVERY:
+                    kept.write(self._state())
+                    saved = time.monotonic()
+        return self.best
+
+    def _update(self, batches: list[list[int]]) -> None:
+        self.grid.train()
+        self.grid.begin()
+        for batch in batches:
+            indices = [self.usable[i] for i in batch]
+            states, lengths = self.examples["train"].batch(indices)
+            losses = self.outputs.losses(self.grid(states, lengths), lengths, [self.targets[i] for i in indices])
+            (losses.sum() / len(batches)).backward()
+        self.optimizer.step(self.outputs.settings.clip)
+        self.step += 1
+
+    def _look(self) -> None:
+        """Score all heads on dev, and keep the weights of those that are better than before."""
+        higher_is_better = self.outputs.task.selection.higher_is_better
+        scores = _dev_scores(self.outputs, self.grid, self.examples["dev"], self.dev)
+        weights = copy.deepcopy(self.grid.state_dict())
+        self.best = [
+            (score, weights) if not self.best or _better(score, self.best[g][0], higher_is_better) else self.best[g]
+            for g, score in enumerate(scores)
+        ]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "grid": self.grid.state_dict(),
+            "optimizer": self.optimizer.state(),
+            "step": self.step,
+            "best": self.best,
+            "random": torch.get_rng_state(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.grid.load_state_dict(state["grid"])
+        self.optimizer.restore(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+        torch.set_rng_state(state["random"])
 
 
 def _long_enough(train: Examples, shortest: float, stride: int) -> list[int]:

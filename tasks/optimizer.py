@@ -36,6 +36,17 @@ class GridAdamW:
         """How many updates each head has had; the others it skipped."""
         return [int(head.updates[0]) for head in self._heads]
 
+    def state(self) -> list[list[Tensor]]:
+        """Of each head, the running means and the number of updates: with its parameters, all that decides the next."""
+        return [[*head.means, *head.squares, head.updates[0]] for head in self._heads]
+
+    @torch.no_grad()
+    def restore(self, state: list[list[Tensor]]) -> None:
+        """Go on from what `state` gave."""
+        for own, kept in zip(self.state(), state, strict=True):
+            for tensor, value in zip(own, kept, strict=True):
+                tensor.copy_(value)
+
     @torch.no_grad()
     def step(self, largest: float) -> None:
         """Update every head by its gradients, scaled to an L2 norm of at most `largest`.
