@@ -49,13 +49,10 @@ class DistillationData:
                 teacher.set_aside(item, error)
                 continue
             self.items[item.id], self.samples[item.id] = item, samples
-        advance(len(items) - len(self.items))
         if self.live or self.bytes > teacher.cache.budget:
-            advance(len(self.items))
+            advance(len(items))
         else:
-            # What memory keeps may as well come at once; of a disk's only so much fits into memory.
-            together = len(self.items) if isinstance(teacher.cache, MemoryCache) else TOGETHER
-            for some in batched(self.items.values(), max(together, 1)):
+            for some in batched(items, TOGETHER):  # as a probe asks for them: see Extractor
                 teacher.frames(some, PLAIN, advance)
 
     @property

@@ -81,21 +81,31 @@ class Extractor:
     ) -> list[Tensor | None]:
         names = [_name(kind, item, chain) for item in items]
         found = {name: states for name in names if (states := self._get(name)) is not None}
-        missing = {name: item for name, item in zip(names, items, strict=True) if name not in found}
-        advance(len(items) - len(missing))
-        for chunk in batched(missing.items(), CHUNK):
+        wanted = dict(zip(names, items, strict=True))
+        advance(len(items) - len(wanted))
+        for chunk in batched(wanted.items(), CHUNK):
+            known = {name for name, _ in chunk if name in found}
+            advance(len(known))
+            if len(known) == len(chunk):
+                continue
+            # The last bits of a state depend on its batch. So batches are those of a first request, whatever is known
+            # by now: a run that is resumed gets the states that it had.
             waves = {name: wave for name, item in chunk if (wave := self.read(item, chain)) is not None}
-            advance(len(chunk) - len(waves))
+            advance(len(chunk) - len(known | waves.keys()))
             for batch in _batches(waves):
+                new = [name for name in batch if name not in known]
+                if not new:
+                    continue
                 for name, states in zip(batch, self._states([waves[name] for name in batch]), strict=True):
+                    if name not in new:
+                        continue
                     if not states.isfinite().all():
-                        self.set_aside(
-                            missing[name], AudioError(f"{self.upstream.name} gives states that are not finite")
-                        )
+                        problem = AudioError(f"{self.upstream.name} gives states that are not finite")
+                        self.set_aside(wanted[name], problem)
                         continue
                     found[name] = reduce(states)
                     self._put(name, found[name])
-                advance(len(batch))
+                advance(len(new))
         return [found.get(name) for name in names]
 
     def _get(self, name: str) -> Tensor | None:
