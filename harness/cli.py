@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command needs it.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 done but for results that
-failed, 2 wrong usage or unusable input.
+failed, 2 wrong usage or unusable input, 130 and 143 stopped by Ctrl-C and by SIGTERM.
 """
 
 import sys
@@ -11,6 +11,8 @@ import click
 
 from harness.commands import environment, exports, gate, networks, results, run
 from harness.config import UsageError
+from harness.stopping import Stopped, farewell, refusal, stoppable
+from harness.terminal import KEPT
 
 # Errors whose message is written for the user: a module that was not loaded cannot have raised its own.
 EXPECTED = (
@@ -24,23 +26,36 @@ EXPECTED = (
     ("harness.distill", "DistillationError"),
     ("students.criterion", "CriterionError"),
     ("harness.complexity", "ComplexityError"),
+    ("tasks.processes", "WorkerError"),
 )
+COMMAND = "harness.command"  # in the context of a command: its words
 
 
 class Cli(click.Group):
     """A group whose expected failures are one clear line each and exit code 2, never a traceback."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As any group; remembers the command, so that a stopped one can tell how it is resumed."""
+        ctx.meta[COMMAND] = ["harness", *args]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; print the errors that name their own cure."""
+        """Run a command; print the errors that name their own cure, and how a stopped command goes on."""
         try:
-            return super().invoke(ctx)
-        except (UsageError, OSError) as error:
-            problem: Exception = error
+            with stoppable():
+                return super().invoke(ctx)
+        except Stopped as stop:
+            click.echo(farewell(stop, ctx.meta[COMMAND], ctx.meta.get(KEPT)), err=True)
+            ctx.exit(stop.exit_code)
+        except UsageError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = refusal(error)
         except Exception as error:
             if not isinstance(error, _expected()):
                 raise
-            problem = error
-        for line in str(problem).splitlines():
+            problem = str(error)
+        for line in problem.splitlines():
             click.echo(f"Error: {line}", err=True)
         ctx.exit(2)
 

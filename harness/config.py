@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from students.fitting import student_problems
 from students.names import suggestion
@@ -11,6 +12,8 @@ from students.presets import STUDENTS, TEACHERS
 from tasks.base import Protocol
 from tasks.registry import PROTOCOLS, TASKS
 
+# What becomes of results that were made with other settings: the command stops, they go, or all results of it go.
+Overwrite = Literal["never", "stale", "always"]
 TEACHER_NAMES = ("mini-hubert", *TEACHERS)
 
 

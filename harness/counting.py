@@ -34,13 +34,17 @@ def count_rows(plan: Plan, stages: Stages) -> list[dict[str, Any]]:
     with stages.stage("count", traces) as advance:
         rows = []
         for name, size, buckets in plan:
-            preset = NETWORKS[name]()
-            dims = preset.dims(size)
             if buckets:
-                count_network(name, dims, buckets, lambda _: advance(1))
-            row = {"name": name, "size": size, "reconstructed": preset.reconstructed}
-            rows.append({**row, **_counts(preset, dims, size), "method": _method(buckets)})
+                count_network(name, NETWORKS[name]().dims(size), buckets, lambda _: advance(1))
+            rows.append(formula_row(name, size, buckets))
         return rows
+
+
+def formula_row(name: str, size: Size, buckets: tuple[str, ...]) -> dict[str, Any]:
+    """The row that `count_rows` gives for a network, if its traces agree."""
+    preset = NETWORKS[name]()
+    row = {"name": name, "size": size, "reconstructed": preset.reconstructed}
+    return {**row, **_counts(preset, preset.dims(size), size), "method": _method(buckets)}
 
 
 def upstream_row(spec: str) -> dict[str, Any]:

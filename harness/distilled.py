@@ -1,21 +1,22 @@
 """The distilled student of a run: from its folder, or made now."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import provenance
+from harness.cells import CURVE, STATE
 from harness.config import Cell
 from harness.distill import DistillSettings, Trainer, distill, told
 from harness.distill_data import DistillationData
 from harness.features import Extractor
 from harness.progress import Stages
+from harness.states import StateFile
 from reports.records import write_text
 from students.checkpoints import FILE_NAME, save_checkpoint
 from students.criterion import Criterion
@@ -24,9 +25,6 @@ from students.objective_names import parse
 from students.presets import STUDENTS, Size
 from students.upstreams import Upstream, UpstreamError, from_checkpoint
 from tasks.base import Splits
-
-CURVE = "distillation.jsonl"
-STATE = "distillation.pt"
 
 
 def new_student(name: str, size: Size, teacher: Upstream, seed: int) -> SpeechEncoder:
@@ -58,37 +56,45 @@ def distilled(
     splits: Splits,
     teacher: Extractor,
     settings: DistillSettings,
-    run: dict[str, Any],
+    config: Mapping[str, Any],
     stages: Stages,
 ) -> Upstream:
     """The distilled student as an upstream. A half-done distillation goes on from its last validation.
 
-    splits: with "train" and "dev"; run: the resolved settings, which go into the checkpoint's history.
+    splits: with "train" and "dev"; config: everything that decides the student, as plain values, which go into the
+    checkpoint's history.
     """
+    state = StateFile(folder / STATE, dict(config), stages.say)
     if not (folder / FILE_NAME).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        size: Size = "mini" if run["suite"] == "mini" else "paper"
-        student = new_student(cell.student, size, teacher.upstream, run["seed"])
+        size: Size = "mini" if config["suite"] == "mini" else "paper"
+        student = new_student(cell.student, size, teacher.upstream, config["seed"])
         criterion = Criterion(parse(cell.objective), student.dims, teacher.upstream.inside().dims)
-        live = criterion.live or run["device"] != "cpu"
+        live = criterion.live or config["device"] != "cpu"
         what = "utterances" if live else f"{teacher.upstream.name} states"
         with stages.stage(what, len(splits["train"]) + len(splits["dev"])) as advance:
             train, valid = (DistillationData(splits[part], teacher, live, advance) for part in ("train", "dev"))
-        trainer = Trainer(student, criterion, teacher.upstream, settings, run["seed"], run["device"])
-        state = folder / STATE
-        if state.exists():
-            trainer.load(state)
+        trainer = Trainer(student, criterion, teacher.upstream, settings, config["seed"], config["device"])
+        set_aside: dict[str, str] = {}
+        if kept := state.read():
+            trainer.restore(kept["trainer"])
+            set_aside = kept["set_aside"]
+
+        def save() -> None:
+            state.write({"trainer": trainer.state(), "set_aside": set_aside | teacher.skipped})
+
         with stages.stage(f"distil {cell.name}", settings.steps) as advance:
             advance(trainer.step)
-            tell = partial(stages.console.print, highlight=False, markup=False, soft_wrap=True)
-            distill(trainer, train, valid, state, _reporter(folder / CURVE, trainer.step, advance, tell))
+            reporter = _reporter(folder / CURVE, trainer.step, advance, stages.say)
+            distill(trainer, train, valid, save, reporter)
         teacher.upstream.inside().cpu()  # where the probes want it
-        history = run | {"distillation": asdict(settings), "set_aside": teacher.skipped | trainer.left_out}
+        history = {key: value for key, value in config.items() if key != "dims"}
+        history["set_aside"] = set_aside | teacher.skipped | trainer.left_out
         commit, dirty = provenance.commit()
         history |= {"commit": commit, "dirty": dirty, "versions": provenance.versions()}
         history["extra_parameters"] = criterion.parameter_count
         save_checkpoint(folder, student, cell.student, STUDENTS[cell.student]().exposes, history)
-        state.unlink(missing_ok=True)
+    state.path.unlink(missing_ok=True)
     return from_checkpoint(folder, cell.name)
 
 
@@ -96,7 +102,7 @@ def _reporter(
     curve: Path, step: int, advance: Callable[[int], None], tell: Callable[[str], None]
 ) -> Callable[[dict[str, Any]], None]:
     """What appends rows to the curve, of which the steps up to the given one are kept, and tells what is set aside."""
-    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    lines = curve.read_text(encoding="utf-8", errors="replace").splitlines() if curve.exists() else []
     kept = []
     for line in lines:
         with suppress(ValueError):  # a last line that was cut

@@ -1,5 +1,6 @@
 """One upstream on the tasks: folds, scores, records."""
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from harness.features import Extractor, TooManyBadFiles, bad_file_limit, read_it
 from harness.probe import FoldResult, NotFiniteError, run_fold
 from harness.progress import Stages
 from harness.search import run_search
+from harness.states import StateFile
 from harness.suite import STATES_VERSION, Folds, Suite
 from reports.records import Record, read_records, write_record
 from students.upstreams import Upstream
@@ -31,6 +34,7 @@ class Context:
 
     folder: Path
     suite: Suite
+    protocol: Protocol
     tasks: list[Task]
     folds: Folds
     fingerprints: dict[str, str]  # of the data, by task
@@ -51,7 +55,8 @@ def open_context(
     folder.mkdir(parents=True, exist_ok=True)
     commit, dirty = provenance.commit()
     machine = provenance.device_name(device)
-    return Context(folder, suite, tasks, folds, fingerprints, seed, machine, commit, dirty, provenance.versions())
+    versions = provenance.versions()
+    return Context(folder, suite, protocol, tasks, folds, fingerprints, seed, machine, commit, dirty, versions)
 
 
 def evaluate_all(
@@ -67,9 +72,9 @@ def evaluate_all(
         cache = MemoryCache()
     records = []
     for task in context.tasks:
-        key = provenance.config_hash(cell_config(task, context.suite.probe(task), upstream, context))
+        key = provenance.config_hash(cell_config(task, upstream, context))
         finished = [done[key, metric.name] for metric in task.metrics if (key, metric.name) in done]
-        if len(finished) < len(task.metrics) or any(_stale(record, task, context) for record in finished):
+        if len(finished) < len(task.metrics) or any(_to_repeat(record, task, context) for record in finished):
             kept = cache or context.suite.cache(upstream, context.folds[task.name])
             limit = bad_file_limit(context.folds[task.name])
             finished = evaluate(task, Extractor(upstream, limit, kept), context, facts, stages)
@@ -77,21 +82,27 @@ def evaluate_all(
     return records
 
 
-def cell_config(task: Task, settings: ProbeSettings, upstream: Upstream, context: Context) -> dict[str, Any]:
+def cell_config(task: Task, upstream: Upstream, context: Context) -> dict[str, Any]:
     """Everything that decides one score; a record with the same configuration need not be computed again."""
+    return task_config(task, context) | {
+        "upstream": upstream.name,
+        "upstream_fingerprint": upstream.fingerprint,
+        "states": list(upstream.states),
+    }
+
+
+def task_config(task: Task, context: Context) -> dict[str, Any]:
+    """What decides the scores of all upstreams on a task; of data that are not at hand nothing is said."""
+    fingerprint = context.fingerprints.get(task.name, context.suite.fingerprint)
     return {
         "task": task.name,
         "task_version": task.version,
         "protocol": task.protocol,
         "states_version": STATES_VERSION,
         "audio": asdict(task.audio),
-        "probe": asdict(settings),
-        "upstream": upstream.name,
-        "upstream_fingerprint": upstream.fingerprint,
-        "states": list(upstream.states),
-        "data_fingerprint": context.fingerprints[task.name],
+        "probe": asdict(context.suite.probe(task)),
         "seed": context.seed,
-    }
+    } | ({"data_fingerprint": fingerprint} if fingerprint else {})
 
 
 def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str, Any], stages: Stages) -> list[Record]:
@@ -109,15 +120,13 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
         results = _results(task, folds, extractor, context, stages)
     except (TooManyBadFiles, NotFiniteError) as error:
         failure = [str(error)]
-        stages.console.print(
-            f"Error: {upstream.name} on {task.name}: {error}", highlight=False, markup=False, soft_wrap=True
-        )
+        stages.say(f"Error: {upstream.name} on {task.name}: {error}")
     predictions = [
         prediction | ({"fold": index + 1} if len(folds) > 1 else {})
         for index, result in enumerate(results)
         for prediction in result.predictions
     ]
-    config = cell_config(task, settings, upstream, context)
+    config = cell_config(task, upstream, context)
     shared = {
         **_shared(context),
         **facts,
@@ -147,6 +156,8 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
     }
     records = [Record(**shared, **_scored(metric, results, context.seed)) for metric in task.metrics]
     paths = [write_record(context.folder, record, predictions) for record in records]
+    for path in half_done(context.folder, upstream.name, task.name):
+        path.unlink()
     return [replace(record, predictions=f"{path.stem}.jsonl") for record, path in zip(records, paths, strict=True)]
 
 
@@ -166,12 +177,32 @@ def _results(
     task: Task, folds: list[Splits], extractor: Extractor, context: Context, stages: Stages
 ) -> list[FoldResult]:
     settings, upstream = context.suite.probe(task), extractor.upstream
-    engine, units = (run_search, len(upstream.states)) if task.head == "search" else (run_fold, settings.steps)
+    units = len(upstream.states) if task.head == "search" else settings.steps
     items = sum(_heard(part) for fold in folds for name, part in fold.items() if not name.startswith("other "))
     with stages.stage(f"{upstream.name} {task.name}", items + len(folds) * units) as advance:
+        if task.head == "search":
+            return [run_search(task, fold, extractor, settings, context.seed, advance) for fold in folds]
+        kept = [_state_file(task, upstream, context, index, stages) for index in range(len(folds))]
         return [
-            engine(task, fold, extractor, settings, context.seed + index, advance) for index, fold in enumerate(folds)
+            run_fold(task, fold, extractor, settings, context.seed + index, advance, kept[index])
+            for index, fold in enumerate(folds)
         ]
+
+
+def _state_file(task: Task, upstream: Upstream, context: Context, fold: int, stages: Stages) -> StateFile:
+    """Where the half-done probe of a fold stays until the cell's records are written."""
+    config = json.loads(json.dumps(cell_config(task, upstream, context) | {"fold": fold}))
+    path = context.folder / f"{_stem(upstream.name, task.name)}fold{fold}.pt"
+    return StateFile(path, config, stages.say)
+
+
+def half_done(folder: Path, upstream: str, task: str) -> list[Path]:
+    """The states of half-done probes of a cell, of whatever seed."""
+    return sorted(folder.glob(f"{_stem(upstream, task)}*.pt"))
+
+
+def _stem(upstream: str, task: str) -> str:
+    return f"{quote(upstream, safe='')}.{task}."
 
 
 def _heard(items: Sequence[Item]) -> int:
@@ -180,7 +211,7 @@ def _heard(items: Sequence[Item]) -> int:
     return len(files | {(item.other, 0) for item in items if isinstance(item, Trial)})
 
 
-def _stale(record: Record, task: Task, context: Context) -> bool:
+def _to_repeat(record: Record, task: Task, context: Context) -> bool:
     """Whether the cell failed, or a file that it set aside can be read again."""
     if record.value is None:
         return True

@@ -42,7 +42,11 @@ class Stages:
         with Progress(*columns, *times, console=self.console, transient=True) as progress:
             yield progress, progress.add_task(title, total=total)
         self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - started
-        self.console.print(f"  {title}: {self.seconds[title]:.1f} s", highlight=False, markup=False)
+        self.say(f"  {title}: {self.seconds[title]:.1f} s")
+
+    def say(self, line: str) -> None:
+        """Leave a line above the bars."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def counted(self, title: str) -> Iterator[Callable[[int, int], None]]:

@@ -2,12 +2,21 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from reports.layout import Table
+
+
+KEPT = "harness.kept"  # in the context of a command: the folder where its results are kept
+
+
+def keep_in(folder: Path) -> None:
+    """Tell where the command that runs now keeps its results."""
+    click.get_current_context().meta[KEPT] = folder
 
 
 def print_table(table: "Table") -> None:

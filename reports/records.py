@@ -128,7 +128,12 @@ def read_records(folder: Path) -> list[Record]:
     """
     if not folder.is_dir():
         raise RecordError(f"no folder {folder}; expected the records of a run: start one with `harness run`")
-    return [_read(path) for path in sorted(folder.glob("*.seed*.json"))]
+    return [read_record(path) for path in record_paths(folder)]
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """The files of a folder that should be records, in the order of their names."""
+    return sorted(folder.glob("*.seed*.json"))
 
 
 def read_predictions(folder: Path, record: Record) -> list[dict[str, Any]]:
@@ -196,7 +201,8 @@ def from_json(values: Any, source: str) -> Record:
         raise RecordError(f"{source}: {error}; {CURE}") from error
 
 
-def _read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """One record. Raises RecordError, naming the file, as `read_records` does."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from harness.config import EvaluationSettings, RunSettings
-from harness.terminal import exit_if_failed, print_records, print_table
+from harness.config import EvaluationSettings, Overwrite, RunSettings
+from harness.terminal import exit_if_failed, keep_in, print_records, print_table
 from tasks.registry import PROTOCOLS, TASKS
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 SUITE_HELP = "Synthetic corpora at once, or the official ones with the official settings."
 PROTOCOL_HELP = "Choose (SD, ASV) and score (QbE) soundly, or as the published numbers were."
-
+OVERWRITE: tuple[str, ...] = get_args(Overwrite)
+OVERWRITE_HELP = (
+    "Results in the folder that are made again: none, those made with other settings, or all of this command."
+)
 
 _CORPORA = click.option(
     "--corpora", type=click.Path(path_type=Path), help="Folder of the corpora; superb: or $SUPERB_ROOT."
@@ -34,6 +37,9 @@ _TASKS = click.option("--tasks", default=",".join(TASKS), show_default=True, hel
 _PROTOCOL = click.option(
     "--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True, help=PROTOCOL_HELP
 )
+_OVERWRITE = click.option(
+    "--overwrite", type=click.Choice(OVERWRITE), default=OVERWRITE[0], show_default=True, help=OVERWRITE_HELP
+)
 _DISTILLATION = (
     click.option("--student", required=True, help="Network to distil, or several: `harness list students`."),
     click.option("--teacher", default="", help="Frozen model to learn from; default: mini-hubert, or its own."),
@@ -49,6 +55,7 @@ _DISTILLATION = (
     click.option(
         "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For distillation."
     ),
+    _OVERWRITE,
 )
 
 
@@ -72,10 +79,11 @@ def _run_settings(tasks: str, options: dict[str, Any]) -> RunSettings:
 @_PROTOCOL
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
-def run(dry_run: bool, as_json: bool, tasks: str, **options: Any) -> None:
+def run(dry_run: bool, as_json: bool, overwrite: Overwrite, tasks: str, **options: Any) -> None:
     """Distil a student, evaluate it beside its controls, count it, and show the table.
 
-    The same command on the same folder goes on where it stopped: finished results are kept.
+    The same command on the same folder goes on where it stopped: finished results are kept, and those that were made
+    with other settings are named.
 
     \b
     harness run --student starhubert
@@ -93,7 +101,8 @@ def run(dry_run: bool, as_json: bool, tasks: str, **options: Any) -> None:
     from harness.progress import Stages
     from harness.run import execute
 
-    records = execute(settings, Stages())
+    keep_in(settings.out)
+    records = execute(settings, Stages(), overwrite)
     if as_json:
         print_records(records)
         exit_if_failed(records)
@@ -113,7 +122,7 @@ def run(dry_run: bool, as_json: bool, tasks: str, **options: Any) -> None:
 
 @click.command()
 @_distillation_options
-def distill(**options: Any) -> None:
+def distill(overwrite: Overwrite, **options: Any) -> None:
     """Distil a student and stop: the first half of `harness run`, which goes on from its folder.
 
     \b
@@ -124,7 +133,8 @@ def distill(**options: Any) -> None:
     from harness.progress import Stages
     from harness.run import execute_distillation
 
-    for folder in execute_distillation(settings, Stages()):
+    keep_in(settings.out)
+    for folder in execute_distillation(settings, Stages(), overwrite):
         click.echo(f"Checkpoint: {folder}")
 
 
@@ -138,11 +148,13 @@ def distill(**options: Any) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the probes and of random weights.")
 @_CACHE
 @_CACHE_GB
+@_OVERWRITE
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON on stdout.")
-def evaluate(as_json: bool, **options: Any) -> None:
+def evaluate(as_json: bool, overwrite: Overwrite, **options: Any) -> None:
     """Evaluate one upstream on the tasks: a checkpoint, a baseline, or any model of s3prl, Hugging Face, torchaudio.
 
-    The same command on the same folder goes on where it stopped: finished results are kept.
+    The same command on the same folder goes on where it stopped: finished results are kept, and those that were made
+    with other settings are named.
 
     \b
     harness evaluate --upstream runs/starhubert-mini-seed0/students/starhubert
@@ -157,7 +169,8 @@ def evaluate(as_json: bool, **options: Any) -> None:
     from harness.run import execute_evaluation
     from reports.tables import measured_table
 
-    records = execute_evaluation(settings, Stages())
+    keep_in(settings.out)
+    records = execute_evaluation(settings, Stages(), overwrite)
     if as_json:
         print_records(records)
         exit_if_failed(records)

@@ -10,6 +10,7 @@ from harness.distill import Distillation, DistillationError, DistillSettings, Tr
 from harness.distill_data import DistillationData
 from harness.distilled import _reporter, new_student
 from harness.features import Extractor, TooManyBadFiles
+from harness.states import StateFile
 from students.criterion import Criterion
 from students.masking import draw_mask
 from students.objective_names import parse
@@ -50,9 +51,13 @@ def trainer_for(teacher, settings=SETTINGS, seed=0, name="starhubert"):
     return Trainer(student, criterion, teacher, settings, seed, "cpu")
 
 
+def saved(folder):
+    return StateFile(folder / "state.pt", {}, pytest.fail)
+
+
 def run(teacher, data, folder, trainer=None, **options):
     trainer, rows = trainer or trainer_for(teacher, **options), []
-    distill(trainer, data, data, folder / "state.pt", rows.append)
+    distill(trainer, data, data, lambda: saved(folder).write(trainer.state()), rows.append)
     return trainer.model.student, rows
 
 
@@ -141,11 +146,12 @@ def test_an_interrupted_distillation_ends_as_an_unbroken_one(teacher, items, tmp
             raise Killed
 
     with pytest.raises(Killed):
-        distill(dropping(), data, data, tmp_path / "state.pt", until_four)
+        broken = dropping()
+        distill(broken, data, data, lambda: saved(tmp_path).write(broken.state()), until_four)
     torch.manual_seed(99)
     again, resumed = dropping(), []
-    again.load(tmp_path / "state.pt")
-    distill(again, data, data, tmp_path / "state.pt", resumed.append)
+    again.restore(saved(tmp_path).read())
+    distill(again, data, data, lambda: None, resumed.append)
     assert [row["step"] for row in resumed] == [4, 5, 6]
     assert [row["loss"] for row in resumed] == [row["loss"] for row in rows[3:]]
     assert all(torch.equal(value, again.model.student.state_dict()[key]) for key, value in whole.state_dict().items())
@@ -194,7 +200,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_too_many_stop(teacher, item
     assert data.batch(["cut"]) is None and len(data.batch(["cut", "1"]).lengths) == 1
     with pytest.raises(DistillationError, match="0 utterances to learn from and 7 to validate on"):
         empty = DistillationData([broken[0]], extractor, True, SILENT)
-        distill(trainer_for(teacher), empty, data, tmp_path / "state.pt", SILENT)
+        distill(trainer_for(teacher), empty, data, lambda: None, SILENT)
 
 
 def test_distilhubert_starts_from_its_teacher(teacher):
