@@ -1,6 +1,7 @@
 """A tiny upstream and tiny recordings, on which probes train in moments."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,33 @@ from torch import Tensor
 from students.upstreams import Upstream
 from tasks.audio import write_audio
 from tasks.base import Item
+from tasks.mini.calibration import Sizes
+from tasks.mini.suite import write_suite
 
 FRAME, STRIDE, DIM, STATES = 400, 320, 64, 3
+
+
+@pytest.fixture(scope="session")
+def corpora(tiny_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mini suite of a few utterances."""
+    small = replace(
+        tiny_sizes,
+        read_sentences=(8, 3, 3),
+        command_speakers=(2, 1, 1),
+        discarded_clips=1,
+        command_test_clips=1,
+        celebrities=(4, 2),
+        videos=Sizes().videos,
+        celebrity_clips=(3, 1, 1),
+        trials=6,
+        archive_speakers=2,
+        documents=6,
+        queries=2,
+        mixtures=(2, 2, 2),
+    )
+    folder = tmp_path_factory.mktemp("suite") / "mini"
+    write_suite(folder, small)
+    return folder
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 import harness.run as engine
-import harness.suite
 from harness.cli import main
 from harness.config import EvaluationSettings, RunSettings, UsageError
 from harness.gate import compare
@@ -20,11 +19,10 @@ from reports.baseline import read_cells
 from reports.records import read_records, to_json
 from reports.tables import measured_table
 from tasks.base import CorpusError
-from tasks.mini.calibration import Sizes
 from tasks.mini.settings import MINI_PROBES
-from tasks.mini.suite import write_suite
 from tasks.registry import TASKS as ALL_TASKS
 from tasks.registry import load_task
+from tests.harness.short_run import shorten
 
 TASKS = ("pr", "asr", "sid", "asv", "sd", "ic", "sf", "qbe")
 METRICS = {
@@ -40,41 +38,11 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def small(tiny_sizes) -> Sizes:
-    return replace(
-        tiny_sizes,
-        read_sentences=(8, 3, 3),
-        command_speakers=(2, 1, 1),
-        discarded_clips=1,
-        command_test_clips=1,
-        celebrities=(4, 2),
-        videos=Sizes().videos,
-        celebrity_clips=(3, 1, 1),
-        trials=6,
-        archive_speakers=2,
-        documents=6,
-        queries=2,
-        mixtures=(2, 2, 2),
-    )
-
-
-@pytest.fixture(scope="module")
-def corpora(small, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("suite") / "mini"
-    write_suite(folder, small)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def short():
     """Probes and distillation of a few updates, for the module."""
-    patch = pytest.MonkeyPatch()
-    probes = {name: replace(probe, steps=4, eval_every=2, batch=2) for name, probe in MINI_PROBES.items()}
-    patch.setattr(harness.suite, "MINI_PROBES", probes)
-    patch.setattr(engine, "MINI_DISTILLATION", {"steps": 3, "batch_seconds": 8.0, "learning_rate": 1e-3, "buckets": 2})
-    patch.setattr(engine, "PROFILING_SAMPLES", {"short": (20560,)})
-    yield
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch.setattr)
+        yield
 
 
 def run(corpora: Path, out: Path, seed: int = 0):
@@ -234,16 +202,6 @@ def test_a_task_that_fails_is_recorded_and_the_others_go_on(corpora, short, tmp_
     assert any("3 audio files cannot be used" in note for note in table.footnotes)
 
 
-def test_another_protocol_in_the_same_folder_is_refused(corpora, short, tmp_path):
-    settings = EvaluationSettings("fbank", tmp_path, ("ic",), corpora=corpora)
-    engine.execute_evaluation(settings, Stages())
-    with pytest.raises(UsageError, match="holds a run with another protocol"):
-        engine.execute_evaluation(replace(settings, protocol="official"), Stages())
-    (tmp_path / "settings.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"settings\.json cannot be read .* remove it"):
-        engine.execute_evaluation(settings, Stages())
-
-
 def test_an_empty_part_of_a_corpus_is_told_before_anything_is_computed(corpora, tmp_path):
     shutil.copytree(corpora, tmp_path / "suite")
     lists = tmp_path / "suite/VoxCeleb1/iden_split.txt"
@@ -266,8 +224,3 @@ def test_a_finished_run_is_not_computed_again(first, corpora):
     before = {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
     assert [record.value for record in run(corpora, out)] == [record.value for record in records]
     assert {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()} == before
-
-
-def test_another_seed_in_the_same_folder_is_refused(first, corpora):
-    with pytest.raises(UsageError, match="holds a run with another seed: give a new folder with --out"):
-        run(corpora, first[0], seed=1)
