@@ -7,10 +7,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -67,23 +68,48 @@ def in_fresh_processes(
 ) -> None:
     """Call work(part) for every part, each in a process of its own, `workers` at a time; done(result) as each ends.
 
-    Raises WorkerError if a process dies. Ctrl-C reaches the caller alone, which waits for the parts that have begun.
+    Raises WorkerError if a process dies, and what a work raises; the others are killed then. Ctrl-C reaches the caller
+    alone.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        try:
-            # Processes inherit what is blocked: a terminal sends Ctrl-C to all, and each would print a traceback.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-            try:
-                futures = [pool.submit(work, part) for part in parts]
-            finally:
+    context, left = multiprocessing.get_context("spawn"), list(reversed(parts))
+    running: dict[Any, BaseProcess] = {}
+    ensure_running()  # when it starts, it lets through what is blocked below
+    try:
+        while left or running:
+            while left and len(running) < workers:
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_answer, args=(sender, work, left.pop()), daemon=True)
+                # A process inherits what is blocked: a terminal sends Ctrl-C to all, and each would print a traceback.
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+                process.start()
+                running[receiver] = process
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            for future in as_completed(futures):
-                done(future.result())
-        except BrokenProcessPool as error:
-            raise WorkerError(
-                "a worker process died, as one does that is killed or finds no memory: nothing of its work is kept; "
-                "free some memory and give the same command again"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+                sender.close()
+            for receiver in wait(list(running)):
+                done(_result(receiver))
+                running.pop(receiver).join()
+    finally:
+        for process in running.values():
+            process.kill()
+            process.join()
+
+
+def _answer(sender: Connection, work: Callable[[Any], Any], part: Any) -> None:
+    try:
+        answer = (work(part), None)
+    except Exception as error:
+        answer = (None, error)
+    sender.send(answer)
+
+
+def _result(receiver: Any) -> Any:
+    try:
+        result, error = receiver.recv()
+    except EOFError as end:
+        raise WorkerError(
+            "a worker process died, as one does that is killed or finds no memory: nothing of its work is kept; "
+            "free some memory and give the same command again"
+        ) from end
+    if error is not None:
+        raise error
+    return result

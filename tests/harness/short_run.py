@@ -2,9 +2,10 @@
 
 Usage: short_run.py JOBS, a JSON file with a list of jobs, done one after another, each in a process of its own. A job
 holds "arguments" of the command line, "out", the folder whose writes are counted, and what is to happen: "fault" (a
-signal's name or an errno's) at the event number "at". Events are updates of a training and the opening to write, the
-renaming and the removal of files in the folder. Prints a JSON list: of each job its exit code (minus the signal's number
-for one that was killed), how many events it had, and what it said on stderr.
+signal's name or an errno's) at the event number "at", counted from the first event called "since" if that is given.
+Events are updates of a training and the opening to write, the renaming and the removal of files in the folder. Writes
+a JSON list to stdout: of each job its exit code (minus the signal's number for one that was killed), how many events it
+had, and what it said on stderr.
 """
 
 import errno
@@ -17,6 +18,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import lhotse.dataset.sampling  # noqa: F401 (loaded here once, and not again in every child)
+import torch._dynamo  # noqa: F401
 
 import harness.counting
 import harness.probe
@@ -43,14 +47,14 @@ def shorten(set_attribute: Callable[[Any, str, Any], None]) -> None:
 class Events:
     """Counts what happens, and lets the fault happen at its time."""
 
-    def __init__(self, folder: str, fault: str, at: int, report: Path) -> None:
-        self.folder, self.fault, self.at, self.report, self.count = folder, fault, at, report, 0
-        self.first: dict[str, int] = {}
+    def __init__(self, folder: str, fault: str, since: str, at: int) -> None:
+        self.folder, self.fault, self.since, self.at, self.count = folder, fault, since, at, 0
 
     def happen(self, what: str, path: str = "") -> None:
         """One more event, before it has any effect. A disk that is full or read-only stays so."""
+        if not self.count and self.since not in ("", what):
+            return
         self.count += 1
-        self.first.setdefault(what, self.count)
         if self.fault.startswith("SIG") and self.count == self.at:
             os.kill(os.getpid(), signal.Signals[self.fault])
         if self.fault.startswith("E") and path and self.count >= self.at:
@@ -59,19 +63,17 @@ class Events:
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit hook of the interpreter."""
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES:
-            path = arguments[0]
-        elif event in ("os.rename", "os.remove"):
-            path = arguments[0]
-        else:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
+        if not writes and event not in ("os.rename", "os.remove"):
             return
+        path = arguments[0]
         if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.folder):
             self.happen(event, os.fspath(path))
 
 
 def perform(job: dict[str, Any], report: Path) -> int:
     """Do one job in this process; returns the exit code."""
-    events = Events(job["out"], job.get("fault", ""), job.get("at", 0), report)
+    events = Events(job["out"], job["fault"], job["since"], job["at"])
     for owner, name in ((GridAdamW, "step"), (Trainer, "update")):
         inner = getattr(owner, name)
 
@@ -86,7 +88,7 @@ def perform(job: dict[str, Any], report: Path) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     finally:
-        report.write_text(json.dumps({"events": events.count, "first": events.first}), encoding="utf-8")
+        report.write_text(str(events.count), encoding="utf-8")
     return 0
 
 
@@ -94,15 +96,15 @@ def in_a_child(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job in a child, which has all modules already."""
     with tempfile.TemporaryDirectory() as folder:
         report, said = Path(folder) / "report", Path(folder) / "stderr"
-        report.write_text("{}", encoding="utf-8")
+        report.write_text("0", encoding="utf-8")
         if not (child := os.fork()):
             with said.open("wb") as stderr, Path(folder, "stdout").open("wb") as stdout:
                 os.dup2(stdout.fileno(), 1)
                 os.dup2(stderr.fileno(), 2)
             os._exit(perform(job, report))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        counted = json.loads(report.read_text(encoding="utf-8"))
-        return {"exit_code": code, "stderr": said.read_text(encoding="utf-8"), **counted}
+        events = int(report.read_text(encoding="utf-8"))
+        return {"exit_code": code, "stderr": said.read_text(encoding="utf-8"), "events": events}
 
 
 if __name__ == "__main__":
@@ -111,4 +113,5 @@ if __name__ == "__main__":
     # Neither traces nor figures are what is looked at here, and they take longer than all the rest.
     harness.counting.count_network = lambda *arguments: None
     reports.page.write_figures = lambda *arguments: {}
-    print(json.dumps([in_a_child(job) for job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))]))
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.stdout.write(json.dumps([in_a_child(job) for job in given]))

@@ -1,6 +1,5 @@
 """Runs that are killed, stopped or cannot write at some point, and given again: the end is that of an unbroken run."""
 
-import errno
 import json
 import os
 import random
@@ -8,21 +7,33 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors import safe_open
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = ROOT / "tests" / "harness" / "short_run.py"
 ALL_TASKS = "pr,asr,sid,asv,sd,ic,sf,qbe"
+DISTILLING, PROBING, WRITING = "Trainer.update", "GridAdamW.step", "os.rename"
+# By the name of a story, what happens to the run, and at which event since the first of that name.
+FAULTS: dict[str, list[tuple[str, str, int]]] = {
+    "unbroken": [],
+    "killed distilling": [("SIGKILL", DISTILLING, 8)],
+    "killed probing": [("SIGKILL", PROBING, 6)],
+    "killed writing": [("SIGKILL", WRITING, 1), ("SIGKILL", WRITING, 30)],
+    "terminated": [("SIGTERM", PROBING, 6)],
+    "interrupted": [("SIGINT", DISTILLING, 8)],
+    "full": [("ENOSPC", "", 1), ("ENOSPC", DISTILLING, 4), ("ENOSPC", PROBING, 6)],
+    "read-only": [("EROFS", "", 1), ("EROFS", PROBING, 6)],
+}
 
 
-def job(corpora: Path, out: Path, tasks: str, fault: str = "", at: int = 0) -> dict[str, Any]:
+def job(corpora: Path, out: Path, tasks: str, fault: str = "", since: str = "", at: int = 0) -> dict[str, Any]:
     arguments = ["run", "--student", "starhubert", "--tasks", tasks, "--corpora", str(corpora), "--out", str(out)]
-    return {"arguments": arguments, "out": str(out), "fault": fault, "at": at}
+    return {"arguments": arguments, "out": str(out), "fault": fault, "since": since, "at": at}
 
 
 def perform(jobs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
@@ -61,70 +72,71 @@ def left_over(out: Path) -> list[str]:
     return [path.name for path in out.rglob("*") if path.suffix in (".pt", ".partial") or path.name == ".lock"]
 
 
+@dataclass(frozen=True)
+class Story:
+    """A run that is begun several times, each time with a fault but for the last one."""
+
+    out: Path
+    failed: list[dict[str, Any]]
+    resumed: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def whole(corpora, tmp_path_factory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an unbroken run of one task leaves, and its events."""
-    folder = tmp_path_factory.mktemp("whole")
-    (done,) = perform([job(corpora, folder / "run", "asr")], folder)
-    assert done["exit_code"] == 0 and not left_over(folder / "run")
-    return outcome(folder / "run"), done
+def stories(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+    """Every story of FAULTS, and an unbroken run, in one program."""
+    folder = tmp_path_factory.mktemp("stories")
+    outs = {name: folder / f"the run {number}" for number, name in enumerate(FAULTS)}
+    jobs = [job(corpora, outs[name], "asr", *fault) for name, faults in FAULTS.items() for fault in (*faults, ())]
+    results = iter(perform(jobs, folder))
+    return {name: Story(outs[name], [next(results) for _ in FAULTS[name]], next(results)) for name in FAULTS}
 
 
-def kill_and_resume(points, corpora, folder, tasks, expected):
-    jobs = []
-    for at in points:
-        out = folder / f"at-{at}"
-        jobs += [job(corpora, out, tasks, "SIGKILL", at), job(corpora, out, tasks)]
-    results = perform(jobs, folder)
-    for at, killed, resumed in zip(points, results[::2], results[1::2], strict=True):
-        out = folder / f"at-{at}"
-        assert (killed["exit_code"], resumed["exit_code"]) == (-9, 0), (at, resumed["stderr"])
-        assert outcome(out) == expected, at
-        assert not [name for name in left_over(out) if name != ".lock"]
+def assert_ends_alike(story: Story, whole: Path) -> None:
+    assert story.resumed["exit_code"] == 0, story.resumed["stderr"]
+    assert outcome(story.out) == outcome(whole)
+    assert not left_over(story.out)
 
 
-def test_a_killed_run_ends_as_an_unbroken_one(whole, corpora, tmp_path):
-    """Three moments: in the distillation, in a probe, and at some write."""
-    expected, done = whole
-    points = [done["first"]["Trainer.update"] + 6, done["first"]["GridAdamW.step"] + 8, done["events"] * 2 // 3]
-    kill_and_resume(points, corpora, tmp_path, "asr", expected)
+@pytest.mark.parametrize("name", ["unbroken", "killed distilling", "killed probing", "killed writing"])
+def test_a_killed_run_ends_as_an_unbroken_one(stories, name):
+    assert [failed["exit_code"] for failed in stories[name].failed] == [-9] * len(FAULTS[name])
+    assert_ends_alike(stories[name], stories["unbroken"].out)
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_any_of_twenty_moments_ends_as_an_unbroken_one(corpora, tmp_path):
-    (done,) = perform([job(corpora, tmp_path / "whole", ALL_TASKS)], tmp_path)
-    points = sorted(random.Random(6).sample(range(1, done["events"] + 1), 20))
-    kill_and_resume(points, corpora, tmp_path, ALL_TASKS, outcome(tmp_path / "whole"))
+    (whole,) = perform([job(corpora, tmp_path / "whole", ALL_TASKS)], tmp_path)
+    points = sorted(random.Random(6).sample(range(1, whole["events"] + 1), 20))
+    outs = [tmp_path / f"killed-at-{at}" for at in points]
+    killed = [job(corpora, out, ALL_TASKS, "SIGKILL", "", at) for out, at in zip(outs, points, strict=True)]
+    results = perform([each for one in killed for each in (one, one | {"fault": ""})], tmp_path)
+    for out, failed, resumed in zip(outs, results[::2], results[1::2], strict=True):
+        assert failed["exit_code"] == -9
+        assert_ends_alike(Story(out, [failed], resumed), tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("fault", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_stopped_run_says_how_it_goes_on(whole, corpora, tmp_path, fault, code):
-    expected, done = whole
-    out = tmp_path / "my run"
-    stopped, resumed = perform(
-        [job(corpora, out, "asr", fault, done["first"]["GridAdamW.step"] + 5), job(corpora, out, "asr")], tmp_path
-    )
+@pytest.mark.parametrize(("name", "signal", "code"), [("terminated", "SIGTERM", 143), ("interrupted", "SIGINT", 130)])
+def test_a_stopped_run_says_how_it_goes_on(stories, corpora, name, signal, code):
+    story = stories[name]
+    (stopped,) = story.failed
     *_, last = stopped["stderr"].splitlines()
     assert stopped["exit_code"] == code and "Traceback" not in stopped["stderr"]
-    told = re.fullmatch(f"Stopped by {fault}: finished results are kept in (.*). Resume with: (harness .*)", last)
-    assert told[1] == str(out) and shlex.split(told[2]) == ["harness", *job(corpora, out, "asr")["arguments"]]
-    assert resumed["exit_code"] == 0 and outcome(out) == expected and not left_over(out)
+    told = re.fullmatch(f"Stopped by {signal}: finished results are kept in (.*). Resume with: (harness .*)", last)
+    assert told and told[1] == str(story.out)
+    assert shlex.split(told[2]) == ["harness", *job(corpora, story.out, "asr")["arguments"]]
+    assert_ends_alike(story, stories["unbroken"].out)
 
 
 @pytest.mark.parametrize(
-    ("fault", "line"),
+    ("name", "line"),
     [
-        ("ENOSPC", r"Error: no space left on the disk \(.*\): finished results are kept; free some space, and the same"),
-        ("EROFS", r"Error: Read-only file system \(.*\): make it writable, or choose another folder"),
+        ("full", r"Error: no space left on the disk \(.*\): finished results are kept; free some space, and the same"),
+        ("read-only", r"Error: Read-only file system \(.*\): make it writable, or choose another folder"),
     ],
 )
-def test_a_disk_that_takes_no_more_loses_nothing(whole, corpora, tmp_path, fault, line):
-    """The disk fills, or is mounted read-only, in the distillation, in a probe, and before anything is written."""
-    expected, done = whole
-    points = [done["first"]["Trainer.update"] + 3, done["first"]["GridAdamW.step"] + 5, 1]
-    jobs = [job(corpora, tmp_path / "run", "asr", fault, at) for at in points]
-    *failed, resumed = perform([*jobs, job(corpora, tmp_path / "run", "asr")], tmp_path)
-    for each in failed:
-        assert each["exit_code"] == 2 and "Traceback" not in each["stderr"]
-        assert re.match(line, each["stderr"].splitlines()[-1])
-    assert resumed["exit_code"] == 0 and outcome(tmp_path / "run") == expected
+def test_a_disk_that_takes_no_more_loses_nothing(stories, name, line):
+    """Before anything is written, in the distillation and in a probe."""
+    for failed in stories[name].failed:
+        assert failed["exit_code"] == 2 and "Traceback" not in failed["stderr"]
+        assert re.match(line, failed["stderr"].splitlines()[-1])
+    assert_ends_alike(stories[name], stories["unbroken"].out)
