@@ -40,10 +40,10 @@ def settle(found: Sequence[Found], overwrite: Overwrite, say: Callable[[str], No
     lines = list(dict.fromkeys(f"{each.cell}: {each.misfit}" for each in stale))
     if stale and overwrite == "never":
         cure = (
-            "type the same command with --overwrite stale to compute these alone again, with --overwrite always to "
+            "type the same command with --overwrite stale to compute them alone again, with --overwrite always to "
             "compute everything again, or with another folder as --out"
         )
-        raise UsageError("\n".join([*lines, f"{len(lines)} results here do not fit: {cure}"]))
+        raise UsageError("\n".join([*lines, f"results in the folder that do not fit: {len(lines)}; {cure}"]))
     for line in lines:
         say(f"Removed {line}")
     for each in stale if overwrite != "always" else found:

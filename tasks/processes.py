@@ -52,15 +52,18 @@ def _opened_alone(path: Path, wait: bool) -> TextIO:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file  # else it belonged to a process that has removed it meanwhile
+                return file
+            file.close()  # it belonged to a process that has removed it meanwhile
         except BlockingIOError as error:
             file.seek(0)
-            raise LockedError(file.read().strip() or "another process") from error
+            holder = file.read().strip()
+            file.close()
+            raise LockedError(holder or "another process") from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
+                file.close()
                 raise
             return file
-        file.close()
 
 
 def in_fresh_processes(

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = ROOT / "tests" / "harness" / "short_run.py"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 ALL_TASKS = "pr,asr,sid,asv,sd,ic,sf,qbe"
 DISTILLING, PROBING, WRITING = "Trainer.update", "GridAdamW.step", "os.rename"
 # By the name of a story, what happens to the run, and at which event since the first of that name.
@@ -39,8 +40,7 @@ def job(corpora: Path, out: Path, tasks: str, fault: str = "", since: str = "", 
 def perform(jobs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
     command = [sys.executable, str(PROGRAM), str(folder / "jobs.json")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results: list[dict[str, Any]] = json.loads(done.stdout)
     return results
@@ -140,3 +140,38 @@ def test_a_disk_that_takes_no_more_loses_nothing(stories, name, line):
         assert failed["exit_code"] == 2 and "Traceback" not in failed["stderr"]
         assert re.match(line, failed["stderr"].splitlines()[-1])
     assert_ends_alike(stories[name], stories["unbroken"].out)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Runs a shell script in a namespace where a tmpfs of 6 MB is mounted on `disk`; the script may mount it anew."""
+    (tmp_path / "disk").mkdir()
+
+    def run(script: str) -> None:
+        whole = f"set -e; mount -t tmpfs -o size=6m tmpfs disk; {script}"
+        command = ["unshare", "--map-root-user", "--mount", "sh", "-c", whole]
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    try:
+        run("true")
+    except (AssertionError, FileNotFoundError) as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    return run
+
+
+@pytest.mark.slow
+def test_a_small_disk_that_fills_and_one_mounted_read_only_lose_nothing(small_disk, corpora, tmp_path):
+    for name, out in (("jobs", tmp_path / "disk" / "run"), ("whole", tmp_path / "whole")):
+        (tmp_path / name).write_text(json.dumps([job(corpora, out, "asr")]), encoding="utf-8")
+    perform = shlex.join([sys.executable, str(PROGRAM)])
+    small_disk(
+        f"{perform} jobs > full; mount -o remount,ro disk; {perform} jobs > read-only; "
+        f"mount -o remount,rw,size=60m disk; {perform} jobs > resumed; cp -r disk/run copy; {perform} whole > unbroken"
+    )
+    names = ("full", "read-only", "resumed", "unbroken")
+    full, read_only, resumed, unbroken = (json.loads((tmp_path / name).read_text())[0] for name in names)
+    for failed, start in ((full, "Error: no space left on the disk"), (read_only, "Error: Read-only file system (")):
+        assert failed["exit_code"] == 2 and failed["stderr"].splitlines()[-1].startswith(start)
+    assert unbroken["exit_code"] == 0
+    assert_ends_alike(Story(tmp_path / "copy", [full, read_only], resumed), tmp_path / "whole")
