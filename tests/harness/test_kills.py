@@ -162,12 +162,12 @@ def small_disk(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_disk_that_fills_and_one_mounted_read_only_lose_nothing(small_disk, corpora, tmp_path):
-    for name, out in (("jobs", tmp_path / "disk" / "run"), ("whole", tmp_path / "whole")):
+    for name, out in (("jobs", tmp_path / "disk" / "run"), ("others", tmp_path / "whole")):
         (tmp_path / name).write_text(json.dumps([job(corpora, out, "asr")]), encoding="utf-8")
     perform = shlex.join([sys.executable, str(PROGRAM)])
     small_disk(
         f"{perform} jobs > full; mount -o remount,ro disk; {perform} jobs > read-only; "
-        f"mount -o remount,rw,size=60m disk; {perform} jobs > resumed; cp -r disk/run copy; {perform} whole > unbroken"
+        f"mount -o remount,rw,size=60m disk; {perform} jobs > resumed; cp -r disk/run copy; {perform} others > unbroken"
     )
     names = ("full", "read-only", "resumed", "unbroken")
     full, read_only, resumed, unbroken = (json.loads((tmp_path / name).read_text())[0] for name in names)
