@@ -1,6 +1,7 @@
 """Results in a folder that were made with other settings, or are damaged: what is said, and what becomes of them."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -21,7 +22,7 @@ from harness.progress import Stages
 from harness.states import StateFile
 from reports.records import read_records
 from tasks.optimizer import GridAdamW
-from tasks.processes import locked
+from tasks.processes import in_fresh_processes, locked
 from tests.harness.short_run import shorten
 
 TASKS = ("sid", "ic")
@@ -315,3 +316,13 @@ def test_changes_are_short():
     now = {"a": {"b": 2, "c": [1, 2]}, "hash": "1" * 64, "same": None, "gone": {}, "new": 0.5}
     assert changes(before, now) == "a.b: 1 -> 2, hash: 000000000000... -> 111111111111..., new: null -> 0.5, and 1 more"
     assert changes(before | {"more": 1}, before) == ""
+
+
+def test_a_dead_worker_is_one_line(monkeypatch):
+    def dying(work, parts, workers, done):
+        in_fresh_processes(os._exit, [9], workers, done)
+
+    monkeypatch.setattr("harness.speed.in_fresh_processes", dying)
+    result = CliRunner().invoke(main, ["count", "starhubert", "--measure"])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert result.stderr.splitlines()[-1].startswith("Error: a worker process died")
