@@ -88,21 +88,20 @@ def in_fresh_processes(
                 running[receiver] = process
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 sender.close()
-            for receiver in wait(list(running)):
-                done(_result(receiver))
-                running.pop(receiver).join()
+            for ready in wait(list(running)):
+                done(_result(ready))
+                running.pop(ready).join()
     finally:
-        for process in running.values():
-            process.kill()
-            process.join()
+        for unfinished in running.values():
+            unfinished.kill()
+            unfinished.join()
 
 
 def _answer(sender: Connection, work: Callable[[Any], Any], part: Any) -> None:
     try:
-        answer = (work(part), None)
+        sender.send((work(part), None))
     except Exception as error:
-        answer = (None, error)
-    sender.send(answer)
+        sender.send((None, error))
 
 
 def _result(receiver: Any) -> Any:

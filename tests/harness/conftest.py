@@ -1,6 +1,7 @@
 """A tiny upstream and tiny recordings, on which probes train in moments."""
 
-from collections.abc import Callable
+import runpy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def corpora(tiny_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("suite") / "mini"
     write_suite(folder, small)
     return folder
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[None]:
+    """Probes and distillation of a few updates, for the module."""
+    shorten = runpy.run_path(str(Path(__file__).with_name("short_run.py")))["shorten"]
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch.setattr)
+        yield
 
 
 @pytest.fixture

@@ -16,11 +16,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import lhotse.dataset.sampling  # noqa: F401 (loaded here once, and not again in every child)
-import torch._dynamo  # noqa: F401
 
 import harness.counting
 import harness.probe
@@ -108,6 +106,8 @@ def in_a_child(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    for heavy in ("lhotse.dataset.sampling", "torch._dynamo"):  # loaded here once, and not again in every child
+        import_module(heavy)
     shorten(setattr)
     harness.probe.SAVE_EVERY = 0.0
     # Neither traces nor figures are what is looked at here, and they take longer than all the rest.

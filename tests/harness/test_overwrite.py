@@ -23,16 +23,14 @@ from harness.states import StateFile
 from reports.records import read_records
 from tasks.optimizer import GridAdamW
 from tasks.processes import in_fresh_processes, locked
-from tests.harness.short_run import shorten
 
 TASKS = ("sid", "ic")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short():
+def plain(short):
     """Trainings of a few updates, without traces and figures."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten(patch.setattr)
         patch.setattr(harness.counting, "count_network", lambda *arguments: None)
         patch.setattr(reports.page, "write_figures", lambda *arguments: {})
         yield

@@ -6,12 +6,15 @@ from itertools import pairwise
 import pytest
 import torch
 
+import harness.probe
 from harness.cache import DiskCache, MemoryCache
 from harness.features import Extractor
 from harness.outputs import OUTPUTS, Talkers
 from harness.probe import run_fold
+from harness.states import StateFile
 from students.upstreams import untrained
 from tasks.base import Codec, Item, ProbeSettings, Task, Trial
+from tasks.optimizer import GridAdamW
 from tasks.scores import ACCURACY, DER, EER, FRAME_ACCURACY, WER
 
 LETTERS = "-abc"  # the first is the blank
@@ -313,3 +316,57 @@ def test_what_one_task_cannot_use_is_not_missing_from_another(recording, project
     assert [entry.split(": ")[0] for entry in result.skipped] == ["s0/broken"]
     assert "cannot read" in result.skipped[0]
     assert ids(result) == [item.id for item in train]
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A state file, written at every look at dev; what it says goes to its list."""
+    monkeypatch.setattr(harness.probe, "SAVE_EVERY", 0.0)
+    return StateFile(tmp_path / "half-done.pt", {"a": 1}, [].append)
+
+
+def with_state(name, splits, upstream, file):
+    """The fold of a task that looks at dev every third update, and its progress."""
+    task, counted = TASKS[name], []
+    settings = replace(task.official, eval_every=3)
+    return run_fold(task, splits, Extractor(upstream), settings, 7, counted.append, file), sum(counted)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_half_done_probe_ends_as_an_unbroken_one(name, splits_of, projection, kept, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    inner, steps = GridAdamW.step, []
+
+    def step(self, largest):
+        if len(steps) == 7:
+            raise Killed
+        steps.append(None)
+        inner(self, largest)
+
+    splits = splits_of(name)
+    expected, progress = with_state(name, splits, projection, None)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(GridAdamW, "step", step)
+        with_state(name, splits, projection, kept)
+    steps[:] = [None] * (7 - TASKS[name].official.steps + 6)  # of the 12, six are done already
+    with monkeypatch.context() as patch:
+        patch.setattr(GridAdamW, "step", step)
+        found, counted = with_state(name, splits, projection, kept)
+    assert len(steps) == 7 and counted == progress
+    assert replace(found, seconds={}) == replace(expected, seconds={})
+
+
+def test_a_state_with_other_utterances_set_aside_does_not_fit(splits_of, projection, kept):
+    splits, said = splits_of("ic"), []
+    with_state("ic", splits, projection, kept)
+    splits["train"][0].path.write_bytes(b"RIFF")
+    found, _ = with_state("ic", splits, projection, replace(kept, tell=said.append))
+    assert len(found.skipped) == 1 and "half-done.pt was made with other settings" in said[0]
+
+
+def test_short_trainings_save_nothing(splits_of, projection, kept, monkeypatch):
+    monkeypatch.setattr(harness.probe, "SAVE_EVERY", 60.0)
+    with_state("ic", splits_of("ic"), projection, kept)
+    assert not kept.path.exists()

@@ -22,7 +22,6 @@ from tasks.base import CorpusError
 from tasks.mini.settings import MINI_PROBES
 from tasks.registry import TASKS as ALL_TASKS
 from tasks.registry import load_task
-from tests.harness.short_run import shorten
 
 TASKS = ("pr", "asr", "sid", "asv", "sd", "ic", "sf", "qbe")
 METRICS = {
@@ -35,14 +34,6 @@ METRICS = {
     "sf": ("f1", "cer"),
     "qbe": ("mtwv",),
 }
-
-
-@pytest.fixture(scope="module")
-def short():
-    """Probes and distillation of a few updates, for the module."""
-    with pytest.MonkeyPatch.context() as patch:
-        shorten(patch.setattr)
-        yield
 
 
 def run(corpora: Path, out: Path, seed: int = 0):
