@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,23 @@ PROGRAM = ROOT / "tests" / "harness" / "short_run.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 ALL_TASKS = "pr,asr,sid,asv,sd,ic,sf,qbe"
 DISTILLING, PROBING, WRITING = "Trainer.update", "GridAdamW.step", "os.rename"
-# By the name of a story, what happens to the run, and at which event since the first of that name.
-FAULTS: dict[str, list[tuple[str, str, int]]] = {
-    "unbroken": [],
-    "killed distilling": [("SIGKILL", DISTILLING, 8)],
-    "killed probing": [("SIGKILL", PROBING, 6)],
-    "killed writing": [("SIGKILL", WRITING, 1), ("SIGKILL", WRITING, 30)],
-    "terminated": [("SIGTERM", PROBING, 6)],
-    "interrupted": [("SIGINT", DISTILLING, 8)],
-    "full": [("ENOSPC", "", 1), ("ENOSPC", DISTILLING, 4), ("ENOSPC", PROBING, 6)],
-    "read-only": [("EROFS", "", 1), ("EROFS", PROBING, 6)],
+# What befalls one run, one after another, each at an event counted from the first of that name.
+CHAIN = [
+    ("EROFS", "", 1),
+    ("SIGKILL", DISTILLING, 8),
+    ("ENOSPC", DISTILLING, 4),
+    ("SIGKILL", PROBING, 6),
+    ("SIGTERM", PROBING, 8),
+    ("SIGKILL", WRITING, 9),
+    ("ENOSPC", PROBING, 8),
+    ("SIGINT", PROBING, 9),
+]
+CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130, "ENOSPC": 2, "EROFS": 2}
+LINES = {
+    "SIGTERM": "Stopped by SIGTERM: finished results are kept in (.*). Resume with: (harness .*)",
+    "SIGINT": "Stopped by SIGINT: finished results are kept in (.*). Resume with: (harness .*)",
+    "ENOSPC": r"Error: no space left on the disk \(.*\): finished results are kept; free some space, and the same .*",
+    "EROFS": r"Error: Read-only file system \(.*\): make it writable, or choose another folder .*",
 }
 
 
@@ -72,35 +78,42 @@ def left_over(out: Path) -> list[str]:
     return [path.name for path in out.rglob("*") if path.suffix in (".pt", ".partial") or path.name == ".lock"]
 
 
-@dataclass(frozen=True)
-class Story:
-    """A run that is begun several times, each time with a fault but for the last one."""
-
-    out: Path
-    failed: list[dict[str, Any]]
-    resumed: dict[str, Any]
+def assert_ends_alike(out: Path, resumed: dict[str, Any], whole: Path) -> None:
+    assert resumed["exit_code"] == 0, resumed["stderr"]
+    assert outcome(out) == outcome(whole)
+    assert not left_over(out)
 
 
-@pytest.fixture(scope="module")
-def stories(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
-    """Every story of FAULTS, and an unbroken run, in one program."""
-    folder = tmp_path_factory.mktemp("stories")
-    outs = {name: folder / f"the run {number}" for number, name in enumerate(FAULTS)}
-    jobs = [job(corpora, outs[name], "asr", *fault) for name, faults in FAULTS.items() for fault in (*faults, ())]
-    results = iter(perform(jobs, folder))
-    return {name: Story(outs[name], [next(results) for _ in FAULTS[name]], next(results)) for name in FAULTS}
+def assert_said(fault: str, failed: dict[str, Any], given: dict[str, Any]) -> None:
+    """The exit code of a fault and its one line, in which a stopped run names its folder and command."""
+    assert failed["exit_code"] == CODES[fault] and "Traceback" not in failed["stderr"]
+    if fault in LINES:
+        told = re.fullmatch(LINES[fault], failed["stderr"].splitlines()[-1])
+        assert told, failed["stderr"]
+        if told.groups():
+            assert told[1] == given["out"] and shlex.split(told[2]) == ["harness", *given["arguments"]]
 
 
-def assert_ends_alike(story: Story, whole: Path) -> None:
-    assert story.resumed["exit_code"] == 0, story.resumed["stderr"]
-    assert outcome(story.out) == outcome(whole)
-    assert not left_over(story.out)
+def test_a_run_that_much_befalls_ends_as_an_unbroken_one(corpora, tmp_path):
+    out, whole = tmp_path / "the run", tmp_path / "whole"
+    jobs = [job(corpora, out, "asr", *fault) for fault in (*CHAIN, ())]
+    *failed, resumed, unbroken = perform([*jobs, job(corpora, whole, "asr")], tmp_path)
+    for (fault, *_), given, each in zip(CHAIN, jobs, failed, strict=False):
+        assert_said(fault, each, given)
+    assert unbroken["exit_code"] == 0
+    assert_ends_alike(out, resumed, whole)
 
 
-@pytest.mark.parametrize("name", ["unbroken", "killed distilling", "killed probing", "killed writing"])
-def test_a_killed_run_ends_as_an_unbroken_one(stories, name):
-    assert [failed["exit_code"] for failed in stories[name].failed] == [-9] * len(FAULTS[name])
-    assert_ends_alike(stories[name], stories["unbroken"].out)
+@pytest.mark.slow
+def test_each_fault_alone_loses_nothing(corpora, tmp_path):
+    """As a rule in the distillation, in a probe and at a write."""
+    faults = [(fault, since, at) for fault in CODES for since, at in ((DISTILLING, 6), (PROBING, 6), (WRITING, 10))]
+    jobs = [job(corpora, tmp_path / f"run {number}", "asr", *fault) for number, fault in enumerate(faults)]
+    both = [each for one in jobs for each in (one, one | {"fault": ""})]
+    results = perform([job(corpora, tmp_path / "whole", "asr"), *both], tmp_path)
+    for given, failed, resumed in zip(jobs, results[1::2], results[2::2], strict=True):
+        assert_said(given["fault"], failed, given)
+        assert_ends_alike(Path(given["out"]), resumed, tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -112,34 +125,7 @@ def test_a_run_killed_at_any_of_twenty_moments_ends_as_an_unbroken_one(corpora, 
     results = perform([each for one in killed for each in (one, one | {"fault": ""})], tmp_path)
     for out, failed, resumed in zip(outs, results[::2], results[1::2], strict=True):
         assert failed["exit_code"] == -9
-        assert_ends_alike(Story(out, [failed], resumed), tmp_path / "whole")
-
-
-@pytest.mark.parametrize(("name", "signal", "code"), [("terminated", "SIGTERM", 143), ("interrupted", "SIGINT", 130)])
-def test_a_stopped_run_says_how_it_goes_on(stories, corpora, name, signal, code):
-    story = stories[name]
-    (stopped,) = story.failed
-    *_, last = stopped["stderr"].splitlines()
-    assert stopped["exit_code"] == code and "Traceback" not in stopped["stderr"]
-    told = re.fullmatch(f"Stopped by {signal}: finished results are kept in (.*). Resume with: (harness .*)", last)
-    assert told and told[1] == str(story.out)
-    assert shlex.split(told[2]) == ["harness", *job(corpora, story.out, "asr")["arguments"]]
-    assert_ends_alike(story, stories["unbroken"].out)
-
-
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("full", r"Error: no space left on the disk \(.*\): finished results are kept; free some space, and the same"),
-        ("read-only", r"Error: Read-only file system \(.*\): make it writable, or choose another folder"),
-    ],
-)
-def test_a_disk_that_takes_no_more_loses_nothing(stories, name, line):
-    """Before anything is written, in the distillation and in a probe."""
-    for failed in stories[name].failed:
-        assert failed["exit_code"] == 2 and "Traceback" not in failed["stderr"]
-        assert re.match(line, failed["stderr"].splitlines()[-1])
-    assert_ends_alike(stories[name], stories["unbroken"].out)
+        assert_ends_alike(out, resumed, tmp_path / "whole")
 
 
 @pytest.fixture
@@ -174,4 +160,4 @@ def test_a_small_disk_that_fills_and_one_mounted_read_only_lose_nothing(small_di
     for failed, start in ((full, "Error: no space left on the disk"), (read_only, "Error: Read-only file system (")):
         assert failed["exit_code"] == 2 and failed["stderr"].splitlines()[-1].startswith(start)
     assert unbroken["exit_code"] == 0
-    assert_ends_alike(Story(tmp_path / "copy", [full, read_only], resumed), tmp_path / "whole")
+    assert_ends_alike(tmp_path / "copy", resumed, tmp_path / "whole")
