@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from io import BytesIO
@@ -16,6 +17,7 @@ from torch import Tensor
 GIB = 2**30
 CHECKSUM = 16  # bytes
 ADDRESS = "address.txt"
+KILLED_AFTER = 3600  # seconds: who has not finished a file by then never will
 
 
 class StateCache(Protocol):
@@ -74,6 +76,10 @@ class DiskCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ADDRESS).write_text(address + "\n", encoding="utf-8")
         os.utime(self.folder)
+        for left in self.folder.glob("*.tmp"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > KILLED_AFTER:
+                    left.unlink()
         self.used = sum(map(_size, _ours(root)))
 
     def get(self, name: str) -> Tensor | None:

@@ -20,7 +20,7 @@ from harness.progress import Stages
 from harness.search import run_search
 from harness.states import StateFile
 from harness.suite import STATES_VERSION, Folds, Suite
-from reports.records import Record, read_records, write_record
+from reports.records import Record, read_records, record_path, write_record
 from students.upstreams import Upstream
 from tasks.audio import AudioError
 from tasks.base import Item, Metric, ProbeSettings, Protocol, Splits, Task, Trial
@@ -155,6 +155,9 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
         "skipped": failure or sorted({name for result in results for name in result.skipped}),
     }
     records = [Record(**shared, **_scored(metric, results, context.seed)) for metric in task.metrics]
+    for record in records:
+        # If this is killed between two writes, no older record may stand beside these predictions.
+        record_path(context.folder, record).unlink(missing_ok=True)
     paths = [write_record(context.folder, record, predictions) for record in records]
     for path in half_done(context.folder, upstream.name, task.name):
         path.unlink()

@@ -104,8 +104,8 @@ def write_record(folder: Path, record: Record, predictions: Sequence[Mapping[str
     Characters other than letters, digits and `_.-~` are percent-encoded in the name. Each file appears whole or not
     at all. Raises RecordError, before anything is written, for a value that JSON cannot hold.
     """
-    name = f"{quote(record.upstream, safe='')}.{quote(column(record), safe='')}.seed{record.seed}"
-    path, beside = folder / f"{name}.json", folder / f"{name}.jsonl"
+    path = record_path(folder, record)
+    name, beside = path.stem, path.with_suffix(".jsonl")
     record = replace(record, predictions=None if predictions is None else beside.name)
     try:
         text = json.dumps(to_json(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -118,6 +118,11 @@ def write_record(folder: Path, record: Record, predictions: Sequence[Mapping[str
         write_text(beside, "".join(lines))
     write_text(path, text)
     return path
+
+
+def record_path(folder: Path, record: Record) -> Path:
+    """Where `write_record` puts a record."""
+    return folder / f"{quote(record.upstream, safe='')}.{quote(column(record), safe='')}.seed{record.seed}.json"
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -213,3 +213,13 @@ def kind(states: torch.Tensor | None) -> str:
         return "absent"
     values = states.unique()
     return str(float(values)) if len(values) == 1 else "torn"
+
+
+def test_what_a_killed_process_has_half_written_is_removed(tmp_path):
+    folder = DiskCache(tmp_path, 10**6, "x").folder
+    old, new = folder / "old.1.tmp", folder / "new.2.tmp"
+    for path in (old, new):
+        path.write_bytes(bytes(100))
+    os.utime(old, (1e9, 1e9))
+    DiskCache(tmp_path, 10**6, "x")
+    assert not old.exists() and new.exists()

@@ -53,7 +53,7 @@ def perform(jobs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """All that a run leaves, but for times."""
+    """All that a run leaves, but for times and the state of the checkout."""
     found: dict[str, Any] = {}
     for path in sorted((out / "records").iterdir()):
         found[path.name] = path.read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def outcome(out: Path) -> dict[str, Any]:
             found[path.name] = {
                 key: value
                 for key, value in json.loads(found[path.name]).items()
-                if key not in ("seconds", "started_at")
+                if key not in ("seconds", "started_at", "commit", "dirty")
             }
     for path in sorted((out / "students").rglob("*.safetensors")):
         with safe_open(path, "pt") as file:

@@ -324,3 +324,19 @@ def test_a_dead_worker_is_one_line(monkeypatch):
     result = CliRunner().invoke(main, ["count", "starhubert", "--measure"])
     assert result.exit_code == 2 and "Traceback" not in result.output
     assert result.stderr.splitlines()[-1].startswith("Error: a worker process died")
+
+
+def test_a_cell_killed_while_it_is_written_again_has_no_record(corpora, tmp_path, monkeypatch):
+    evaluation = EvaluationSettings("fbank", tmp_path, ("ic",), corpora=corpora)
+    (expected,) = engine.execute_evaluation(evaluation, Stages())
+
+    def killed(folder, text):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("harness.evaluate._to_repeat", lambda *arguments: True)
+        patch.setattr("reports.records.write_text", killed)
+        engine.execute_evaluation(evaluation, Stages())
+    assert not read_records(tmp_path / "records")
+    (found,) = engine.execute_evaluation(evaluation, Stages())
+    assert found.value == expected.value
