@@ -31,7 +31,7 @@ from harness.features import PLAIN, Extractor, bad_file_limit
 from harness.progress import Stages
 from harness.suite import Store, default_store, open_suite
 from reports.page import RunReport, write_report
-from reports.records import Record, read_records, write_text
+from reports.records import Record, read_records, remove_half_written, write_text
 from students.checkpoints import FILE_NAME, load_checkpoint
 from students.criterion import check
 from students.objective_names import parse
@@ -163,9 +163,11 @@ def execute_distillation(settings: RunSettings, stages: Stages, overwrite: Overw
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. Raises UsageError if another run works in it."""
+    """Hold a folder, and clear away what a killed run was writing. Raises UsageError if another run works in it."""
     try:
         with locked(folder / ".lock"):
+            for place in (folder, *folder.glob("records"), *folder.glob("figures"), *folder.glob("students/*")):
+                remove_half_written(place)
             yield
     except LockedError as error:
         raise UsageError(

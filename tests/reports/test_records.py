@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reports.records import Record, RecordError, read_records, to_json, write_record
+from reports.records import Record, RecordError, read_records, remove_half_written, to_json, write_record
 
 Make = Callable[..., Record]
 
@@ -133,3 +133,11 @@ def test_missing_folder_is_named_and_other_files_ignored(tmp_path: Path) -> None
         read_records(tmp_path / "nowhere")
     (tmp_path / "report.json").write_text("{}")
     assert read_records(tmp_path) == []
+
+
+def test_half_written_files_are_removed_and_nothing_else(tmp_path):
+    names = [".pr.seed0.json.12.tmp", ".hidden.tmp", ".tmp", "a.12.tmp", "pr.seed0.json"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_half_written(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
