@@ -128,10 +128,10 @@ def execute(settings: RunSettings, stages: Stages, overwrite: Overwrite = "never
     if they may not be overwritten, or if another run works in the folder.
     """
     run = Run(settings, stages)
+    context = open_context(
+        settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
+    )
     with _alone(settings.out):
-        context = open_context(
-            settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
-        )
         beside = run.beside()
         there, remade = _found_students(run, overwrite)
         known = [*beside, *(from_checkpoint(run.folder(cell), cell.name) for cell in _finished(run, remade))]
@@ -293,8 +293,8 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages, overwrite: 
     """
     upstream = resolve(settings.upstream, settings.seed)
     suite = open_suite(settings.suite, settings.corpora, _store(settings), stages)
+    context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
     with _alone(settings.out):
-        context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
         settle(found_records(context, [upstream]), overwrite, stages.say)
         spelt = {"upstream": without_folders(settings.upstream)}
         fixed = {name: getattr(settings, name) for name in ("suite", "protocol", "seed")}

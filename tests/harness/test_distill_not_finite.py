@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from harness.cells import CURVE, STATE
 from harness.config import Cell
 from harness.distill import LIMIT, DistillationError, DistillSettings, Trainer, distill
 from harness.distill_data import Batch, DistillationData
-from harness.distilled import CURVE, STATE, distilled, new_student
+from harness.distilled import distilled, new_student
 from harness.features import Extractor
 from harness.progress import Stages
+from harness.states import StateFile
 from students.checkpoints import load_checkpoint
 from students.criterion import Criterion
 from students.objective_names import parse
@@ -78,9 +80,17 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Trainer, Batc
     return patch
 
 
+def state_file(folder: Path) -> StateFile:
+    return StateFile(folder / STATE, {}, pytest.fail)
+
+
+def saver(trainer: Trainer, folder: Path) -> Callable[[], None]:
+    return lambda: state_file(folder).write(trainer.state())
+
+
 def run(trainer: Trainer, data: DistillationData, folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    distill(trainer, data, data, folder / STATE, rows.append)
+    distill(trainer, data, data, saver(trainer, folder), rows.append)
     return rows
 
 
@@ -166,7 +176,7 @@ def test_too_many_stop_and_the_last_good_state_stays(teacher, items, data, losse
     )
     rows: list[dict[str, Any]] = []
     with pytest.raises(DistillationError) as caught:
-        distill(trainer, many, data, tmp_path / STATE, rows.append)
+        distill(trainer, many, data, saver(trainer, tmp_path), rows.append)
     message = str(caught.value)
     assert message.startswith(f"{LIMIT + 1} batches are not finite, more than the limit of {LIMIT}: loss inf at step 4")
     evidence = [entry for row in rows for entry in row.get("set_aside", ())]
@@ -175,7 +185,7 @@ def test_too_many_stop_and_the_last_good_state_stays(teacher, items, data, losse
         assert f"loss inf at step 4 with {', '.join(entry['ids'])}" in message
     assert message.endswith("try another --seed or --objective, or take these utterances out of the corpus")
     again = trainer_for(teacher)
-    again.load(tmp_path / STATE)
+    again.restore(state_file(tmp_path).read())
     assert again.step == 3 and same(all_of(again), saved)
 
 
@@ -215,11 +225,12 @@ def test_resumed_equals_unbroken_with_a_batch_set_aside(teacher, data, losses, t
             raise Killed
 
     (tmp_path / STATE).unlink()
+    broken = trainer_for(teacher)
     with pytest.raises(Killed):
-        distill(trainer_for(teacher), data, data, tmp_path / STATE, until_five)
+        distill(broken, data, data, saver(broken, tmp_path), until_five)
     torch.manual_seed(99)
     again = trainer_for(teacher)
-    again.load(tmp_path / STATE)
+    again.restore(state_file(tmp_path).read())
     resumed = run(again, data, tmp_path)
     assert [row["loss"] for row in resumed] == [row["loss"] for row in rows if row["step"] > 3]
     assert same(all_of(again), all_of(whole)) and again.set_aside == whole.set_aside

@@ -89,7 +89,7 @@ def test_an_utterance_with_states_that_are_not_finite_is_set_aside(splits, proje
 
 def test_the_record_and_the_table_tell(splits, projection, losses, tmp_path: Path, capsys) -> None:
     suite: Any = SimpleNamespace(name="mini", fingerprint=None, probe=lambda task: SETTINGS)
-    context = Context(tmp_path, suite, [TASK], {"ks": [splits]}, {"ks": "f00d"}, 0, "cpu", None, None, {})
+    context = Context(tmp_path, suite, "corrected", [TASK], {"ks": [splits]}, {"ks": "f00d"}, 0, "cpu", None, None, {})
     facts = {"macs": None, "macs_convention": None}
     losses(lambda call: [1.0, math.nan if call < 2 else 1.0])
     (record,) = evaluate(TASK, Extractor(projection), context, facts, Stages())
