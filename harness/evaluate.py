@@ -78,6 +78,9 @@ def evaluate_all(
             kept = cache or context.suite.cache(upstream, context.folds[task.name])
             limit = bad_file_limit(context.folds[task.name])
             finished = evaluate(task, Extractor(upstream, limit, kept), context, facts, stages)
+        # Here, as a run may have been killed between the last record and this.
+        for path in half_done(context.folder, upstream.name, task.name):
+            path.unlink()
         records += finished
     return records
 
@@ -159,8 +162,6 @@ def evaluate(task: Task, extractor: Extractor, context: Context, facts: dict[str
         # If this is killed between two writes, no older record may stand beside these predictions.
         record_path(context.folder, record).unlink(missing_ok=True)
     paths = [write_record(context.folder, record, predictions) for record in records]
-    for path in half_done(context.folder, upstream.name, task.name):
-        path.unlink()
     return [replace(record, predictions=f"{path.stem}.jsonl") for record, path in zip(records, paths, strict=True)]
 
 

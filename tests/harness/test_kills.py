@@ -55,7 +55,7 @@ def perform(jobs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
 def outcome(out: Path) -> dict[str, Any]:
     """All that a run leaves, but for times and the state of the checkout."""
     found: dict[str, Any] = {}
-    for path in sorted((out / "records").iterdir()):
+    for path in sorted((out / "records").glob("*.json*")):
         found[path.name] = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
             found[path.name] = {

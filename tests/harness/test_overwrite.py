@@ -340,3 +340,11 @@ def test_a_cell_killed_while_it_is_written_again_has_no_record(corpora, tmp_path
     assert not read_records(tmp_path / "records")
     (found,) = engine.execute_evaluation(evaluation, Stages())
     assert found.value == expected.value
+
+
+def test_a_state_left_by_a_run_killed_after_the_last_record_is_removed(corpora, out):
+    before = kept(out)
+    state = out / "records" / "fbank.ic.fold0.pt"
+    state.write_bytes(b"x")
+    execute(corpora, out)
+    assert kept(out) == before
