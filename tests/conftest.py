@@ -12,6 +12,16 @@ from tasks.mini.calibration import Sizes
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu say why they do not run without one."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU that PyTorch sees")
+
+
 FIELDS: dict[str, Any] = {
     "upstream": "starhubert",
     "upstream_kind": "student",
