@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import provenance
 from harness.config import Overwrite, UsageError
-from harness.evaluate import Context, cell_config, half_done, task_config
+from harness.evaluate import Context, cell_config, half_done, task_config, upstream_config
 from harness.states import kept_config
 from reports.records import Record, RecordError, read_predictions, read_record, record_paths
 from students.checkpoints import FILE_NAME, CheckpointError, load_checkpoint
@@ -95,9 +95,10 @@ def records_of(folder: Path, students: Collection[str]) -> list[Found]:
 def found_student(folder: Path, name: str, config: Mapping[str, Any]) -> Found | None:
     """A student's checkpoint, or its half-done distillation, None if there is neither.
 
-    config: everything that decides the student, as plain values. A half-done distillation that is damaged is no misfit:
-    it is begun again.
+    config: everything that decides the student, as plain values; how its teacher is spelt does not. A half-done
+    distillation that is damaged is no misfit: it is begun again.
     """
+    config = {key: value for key, value in config.items() if key != "teacher"}
     files = tuple(folder / name for name in (FILE_NAME, STATE, CURVE))
     if (folder / FILE_NAME).exists():
         try:
@@ -144,7 +145,8 @@ def _misfit(record: Record, context: Context, ours: Mapping[str, Upstream], rema
         return f"{record.task} is no task"
     task = load_task(record.task, context.protocol)
     if record.upstream not in ours or task.name not in context.fingerprints:
-        return changes(record.config, plain(task_config(task, context)))
+        own = upstream_config(ours[record.upstream]) if record.upstream in ours else {}
+        return changes(record.config, plain(task_config(task, context) | own))
     config = cell_config(task, ours[record.upstream], context)
     if record.config_hash == provenance.config_hash(config):
         return ""

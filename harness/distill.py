@@ -110,12 +110,12 @@ class Trainer:
             loss = self._loss(batch, mask) / len(batches)
             total += loss.item()
             if not math.isfinite(total):
-                self._leave("loss", loss.item(), [batch])
+                self._leave("loss", loss.item(), [batch], self.step + 1)
                 return None
             self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip).item()
         if not math.isfinite(norm):
-            self._leave("gradient norm", norm, batches)
+            self._leave("gradient norm", norm, batches, self.step + 1)
             return None
         self.optimizer.step()
         self.schedule.step()
@@ -139,10 +139,10 @@ class Trainer:
         left_out = self.left_out
         return data.batch([name for name in names if name not in left_out])
 
-    def _leave(self, what: str, value: float, batches: Sequence[Batch]) -> None:
+    def _leave(self, what: str, value: float, batches: Sequence[Batch], step: int) -> None:
         self.optimizer.zero_grad()
         ids = [id for batch in batches for id in batch.ids]
-        self.set_aside.append({"step": self.step + 1, "what": what, "value": str(value), "ids": ids})
+        self.set_aside.append({"step": step, "what": what, "value": str(value), "ids": ids})
 
     @torch.no_grad()
     def validate(self, valid: DistillationData) -> float | None:
@@ -162,7 +162,7 @@ class Trainer:
                 total += loss * len(batch.lengths)
                 count += len(batch.lengths)
             else:
-                self._leave("validation loss", loss, [batch])
+                self._leave("validation loss", loss, [batch], self.step)
             if len(self.set_aside) > LIMIT:
                 return None
         if not count and len(self.set_aside) == before:
@@ -204,7 +204,7 @@ class Trainer:
             "drawn": self.drawn,
             "set_aside": self.set_aside,
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),  # nothing without a GPU
+            "random_cuda": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -214,7 +214,8 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.step, self.drawn, self.set_aside = state["step"], state["drawn"], state["set_aside"]
         torch.set_rng_state(state["random"])
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+        if state["random_cuda"] is not None and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"])
 
 
 def distill(

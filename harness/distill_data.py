@@ -81,20 +81,27 @@ class DistillationData:
     def batch(self, names: list[str]) -> Batch | None:
         """The utterances of those names; None if none of them can be used."""
         found = {name: wave for name in names if (wave := self._wave(name)) is not None}
+        states: list[Tensor] = []
+        if not self.live:
+            heard = self.teacher.frames([self.items[name] for name in found], PLAIN)
+            found = {name: wave for (name, wave), state in zip(found.items(), heard, strict=True) if state is not None}
+            states = [state for state in heard if state is not None]
         if not found:
             return None
         waves, lengths = pad_sequence(list(found.values()), batch_first=True), [len(wave) for wave in found.values()]
-        return Batch(waves, torch.tensor(lengths), None if self.live else self._said([*found]), tuple(found))
+        return Batch(waves, torch.tensor(lengths), _said(states) if states else None, tuple(found))
 
     def _wave(self, name: str) -> Tensor | None:
+        if name in self.teacher.skipped:
+            return None
         wave = self._waves.get(name)
         if wave is None and (wave := self.teacher.read(self.items[name], PLAIN)) is not None:
             self._waves.put(name, wave)
         return wave
 
-    def _said(self, names: list[str]) -> Encoded:
-        found = self.teacher.frames([self.items[name] for name in names], PLAIN)
-        states = [state.transpose(0, 1) for state in found if state is not None]
-        frames = torch.tensor([len(state) for state in states])
-        padded = list(pad_sequence(states, batch_first=True).unbind(2))
-        return Encoded(padded[0].new_empty(0), padded, frames)
+
+def _said(states: list[Tensor]) -> Encoded:
+    """What the teacher said of utterances, from the states (states, frames, dim) of each."""
+    frames = torch.tensor([state.shape[1] for state in states])
+    padded = list(pad_sequence([state.transpose(0, 1) for state in states], batch_first=True).unbind(2))
+    return Encoded(padded[0].new_empty(0), padded, frames)

@@ -105,7 +105,7 @@ def _reporter(
     lines = curve.read_text(encoding="utf-8", errors="replace").splitlines() if curve.exists() else []
     kept = []
     for line in lines:
-        with suppress(ValueError):  # a last line that was cut
+        with suppress(ValueError, TypeError, KeyError):  # a line that was cut or altered
             kept += [f"{line}\n"] if json.loads(line)["step"] <= step else []
     write_text(curve, "".join(kept))
 

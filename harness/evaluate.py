@@ -87,7 +87,12 @@ def evaluate_all(
 
 def cell_config(task: Task, upstream: Upstream, context: Context) -> dict[str, Any]:
     """Everything that decides one score; a record with the same configuration need not be computed again."""
-    return task_config(task, context) | {
+    return task_config(task, context) | upstream_config(upstream)
+
+
+def upstream_config(upstream: Upstream) -> dict[str, Any]:
+    """What decides the scores of an upstream on all tasks."""
+    return {
         "upstream": upstream.name,
         "upstream_fingerprint": upstream.fingerprint,
         "states": list(upstream.states),
@@ -219,7 +224,12 @@ def _to_repeat(record: Record, task: Task, context: Context) -> bool:
     """Whether the cell failed, or a file that it set aside can be read again."""
     if record.value is None:
         return True
-    items = {item.id: item for fold in context.folds[task.name] for part in fold.values() for item in part}
+    items: dict[str, Item] = {}
+    for item in (item for fold in context.folds[task.name] for part in fold.values() for item in part):
+        items |= {item.id: item}
+        if isinstance(item, Trial):
+            left, right = item.id.split(" ")
+            items |= {left: Item(left, item.path, ""), right: Item(right, item.other, "")}
     for id, _, reason in (entry.partition(": ") for entry in record.skipped):
         if id in items and reason.startswith("cannot "):
             with suppress(AudioError):

@@ -30,8 +30,8 @@ class TooManyBadFiles(RuntimeError):
 
 
 def bad_file_limit(folds: Iterable[Splits]) -> int:
-    """How many files of these data may be set aside: one in a thousand, 20 at least."""
-    items = (item for fold in folds for some in fold.values() for item in some)
+    """How many files of these data may be set aside: one in a thousand of those that are read, 20 at least."""
+    items = (item for fold in folds for part, some in fold.items() if not part.startswith("other ") for item in some)
     files = {path for item in items for path in ((item.path, item.other) if isinstance(item, Trial) else (item.path,))}
     return max(FEWEST_BAD, int(BAD_SHARE * len(files)))
 
@@ -40,10 +40,10 @@ def bad_file_limit(folds: Iterable[Splits]) -> int:
 class Extractor:
     """One upstream with what it has already computed.
 
-    States of one utterance never depend on what else is in its batch. Files that cannot be used are set aside and
-    listed in `skipped` with the reason, without their folders; above `limit` such files the extractor gives up with
-    TooManyBadFiles. cache keeps states of single frames and may forget them: they are then computed again, to the same
-    values.
+    States of one utterance depend on what else is in its batch in their last bits at most (2e-7). Files that cannot be
+    used are set aside and listed in `skipped` with the reason, without their folders; above `limit` such files the
+    extractor gives up with TooManyBadFiles. cache keeps states of single frames and may forget them: they are then
+    computed again, to the same values but for these bits.
     """
 
     upstream: Upstream

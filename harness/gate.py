@@ -94,9 +94,9 @@ def evidence(baseline: Stored, candidate: Stored) -> Evidence | Problem:
         return metric
     sides = []
     for name, stored in (("candidate", candidate), ("baseline", baseline)):
-        rows = sorted(stored.predictions, key=_identity)
         try:
-            score = mean_score(metric, rows)
+            rows = sorted(stored.predictions, key=_identity)
+            score, _, _ = mean_score(metric, rows), mean_draws(metric, rows, stored.record.seed), _units(metric, rows)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             return Problem("failed", f"the {name}'s predictions cannot be scored ({error!r}): run the task again")
         value = stored.record.value

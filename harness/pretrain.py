@@ -8,8 +8,10 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from torch import Tensor, nn
 
 from harness import provenance
 from harness.progress import Stages
+from harness.run import alone
 from harness.schedule import warmup_cosine
-from reports.records import write_text
+from harness.states import StateFile
+from reports.records import write_bytes, write_text
 from students.checkpoints import save_checkpoint
 from students.encoder import SpeechEncoder
 from students.presets import hubert_base
@@ -130,20 +134,24 @@ class Speech:
         return torch.from_numpy(np.stack(waves)).float(), torch.from_numpy(np.stack(units)).long()
 
 
-def pretrain(out: Path, settings: PretrainSettings, log: Callable[[dict[str, Any]], None]) -> nn.Module:
+def pretrain(
+    out: Path, settings: PretrainSettings, log: Callable[[dict[str, Any]], None], tell: Callable[[str], None]
+) -> nn.Module:
     """Write the corpus, run both iterations and return the second model in eval mode.
 
-    A killed run goes on from its last checkpoint in the folder `out`; `log` receives one dict per report.
+    A killed run goes on from its last checkpoint in the folder `out`; log receives one dict per report, tell a line
+    about a checkpoint that cannot be used.
     """
     train_files, valid_files = write_corpus(out / "corpus", settings.corpus)
     train, valid = _load(train_files), _load(valid_files)
     model: nn.Module | None = None
-    for iteration, (units, steps) in enumerate(zip(settings.units, settings.steps, strict=True), start=1):
+    for iteration, units in enumerate(settings.units, start=1):
         features = _mfcc if model is None else _layer_features(model, settings.target_layer)
         labelled = _label(train, valid, features, units, settings.seed, out / f"units-{iteration}.npz")
         torch.manual_seed(settings.seed + iteration)
         model = build_model(units)
-        _train(model, labelled, settings, iteration, steps, out, log)
+        kept = StateFile(out / f"iteration-{iteration}.pt", asdict(settings), tell)
+        _train(model, labelled, settings, iteration, kept, log)
     assert model is not None
     return model.eval()
 
@@ -162,17 +170,29 @@ def _label(
     cache: Path,
 ) -> tuple[Speech, Speech]:
     """Cluster the training frames and label every frame; the result is kept in `cache`."""
-    if not cache.exists():
+    stored = _units_in(cache)
+    if stored is None:
         from sklearn.cluster import MiniBatchKMeans
 
         frames = [features(wave.astype(np.float32)) for wave in train + valid]
         kmeans = MiniBatchKMeans(units, random_state=seed, batch_size=10_000, n_init=3, max_iter=30)
         kmeans.fit(np.concatenate(frames[: len(train)]))
         labels = [kmeans.predict(frame).astype(np.int16) for frame in frames]
-        np.savez(cache, labels=np.concatenate(labels), lengths=np.array([len(label) for label in labels]))
-    stored = np.load(cache)
-    split = np.split(stored["labels"], np.cumsum(stored["lengths"])[:-1])
+        stored = np.concatenate(labels), np.array([len(label) for label in labels])
+        content = BytesIO()
+        np.savez(content, labels=stored[0], lengths=stored[1])
+        write_bytes(cache, content.getvalue())
+    split = np.split(stored[0], np.cumsum(stored[1])[:-1])
     return Speech(train, split[: len(train)]), Speech(valid, split[len(train) :])
+
+
+def _units_in(cache: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels of all frames and the length of each utterance; None if they are not there, or damaged."""
+    try:
+        with np.load(BytesIO(cache.read_bytes())) as stored:
+            return stored["labels"], stored["lengths"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def _mfcc(wave: np.ndarray) -> np.ndarray:
@@ -204,20 +224,17 @@ def _train(
     speech: tuple[Speech, Speech],
     settings: PretrainSettings,
     iteration: int,
-    steps: int,
-    out: Path,
+    kept: StateFile,
     log: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Masked prediction for `steps` updates, resumed from and saved to a checkpoint every SAVE_EVERY updates."""
-    train, valid = speech
+    """Masked prediction, resumed from the state that is kept every SAVE_EVERY updates."""
+    (train, valid), steps = speech, settings.steps[iteration - 1]
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, (0.9, 0.98), 1e-6, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, settings.warmup))
-    checkpoint = out / f"iteration-{iteration}.pt"
     first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    if state := kept.read():
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -238,8 +255,7 @@ def _train(
             log({**report, "seconds": round(time.monotonic() - started, 1)})
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save({**state, "schedule": schedule.state_dict()}, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            kept.write({**state, "schedule": schedule.state_dict()})
 
 
 def masked_prediction(model: nn.Module, waves: Tensor, units: Tensor) -> tuple[Tensor, float]:
@@ -279,8 +295,8 @@ def to_encoder(model: nn.Module) -> SpeechEncoder:
 def pretrain_to(out: Path, stages: Stages) -> Path:
     """Pretrain mini-hubert and write its checkpoint and learning curve; returns the checkpoint's folder."""
     settings = PretrainSettings()
-    out.mkdir(parents=True, exist_ok=True)
     with (
+        alone(out),
         (out / "curve.jsonl").open("a", encoding="utf-8") as curve,
         stages.stage("pretrain mini-hubert", sum(settings.steps)) as advance,
     ):
@@ -290,7 +306,7 @@ def pretrain_to(out: Path, stages: Stages) -> Path:
             curve.flush()
             advance(REPORT_EVERY)
 
-        model = pretrain(out, settings, log)
+        model = pretrain(out, settings, log, stages.say)
     _once(out / "curve.jsonl")
     history = {"settings": asdict(settings), "commit": provenance.commit()[0], "versions": provenance.versions()}
     save_checkpoint(out / "mini-hubert", to_encoder(model), "mini-hubert", "states", history, torch.float16)

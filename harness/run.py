@@ -106,7 +106,7 @@ class Run:
             "teacher": without_folders(self.settings.teacher),
             "teacher_sha256": self.teacher.upstream.fingerprint,
             "suite": self.settings.suite,
-            "data_fingerprint": self.suite.data_fingerprint([self.splits]),
+            "data_fingerprint": self.suite.data_fingerprint([{part: self.splits[part] for part in ("train", "dev")}]),
             "seed": self.settings.seed,
             "device": self.settings.device,
         }
@@ -131,7 +131,7 @@ def execute(settings: RunSettings, stages: Stages, overwrite: Overwrite = "never
     context = open_context(
         settings.out / "records", run.suite, settings.protocol, settings.tasks, settings.seed, settings.device
     )
-    with _alone(settings.out):
+    with alone(settings.out):
         beside = run.beside()
         there, remade = _found_students(run, overwrite)
         known = [*beside, *(from_checkpoint(run.folder(cell), cell.name) for cell in _finished(run, remade))]
@@ -153,7 +153,7 @@ def execute_distillation(settings: RunSettings, stages: Stages, overwrite: Overw
     overwrite, Raises: see `execute`. The records of a student that is made again are removed.
     """
     run = Run(settings, stages)
-    with _alone(settings.out):
+    with alone(settings.out):
         there, remade = _found_students(run, overwrite)
         settle([*records_of(settings.out / "records", remade), *there], overwrite, stages.say)
         _describe(settings.out, run.resolved_distillation())
@@ -162,11 +162,12 @@ def execute_distillation(settings: RunSettings, stages: Stages, overwrite: Overw
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder, and clear away what a killed run was writing. Raises UsageError if another run works in it."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, and clear away what a killed run was writing there. Raises UsageError if another one holds it."""
     try:
-        with locked(folder / ".lock"):
-            for place in (folder, *folder.glob("records"), *folder.glob("figures"), *folder.glob("students/*")):
+        with locked(folder / ".lock") as held:
+            places = (folder, *folder.glob("records"), *folder.glob("figures"), *folder.glob("students/*"))
+            for place in places if held else ():
                 remove_half_written(place)
             yield
     except LockedError as error:
@@ -236,9 +237,8 @@ def _counts(run: Run) -> list[dict[str, Any]]:
     missing = [each for each in plan if rows.get(each[:2]) != formula_row(*each)]
     if missing:
         rows |= {(row["name"], row["size"]): row for row in count_rows(missing, run.stages)}
-    counts = [rows[name, size] for name, size, _ in plan]
-    write_text(path, json.dumps(counts, indent=2) + "\n")
-    return counts
+    write_text(path, json.dumps(list(rows.values()), indent=2) + "\n")
+    return [rows[name, size] for name, size, _ in plan]
 
 
 def _evaluate(run: Run, upstreams: list[Upstream], context: Context) -> list[Record]:
@@ -294,7 +294,7 @@ def execute_evaluation(settings: EvaluationSettings, stages: Stages, overwrite: 
     upstream = resolve(settings.upstream, settings.seed)
     suite = open_suite(settings.suite, settings.corpora, _store(settings), stages)
     context = open_context(settings.out / "records", suite, settings.protocol, settings.tasks, settings.seed, "cpu")
-    with _alone(settings.out):
+    with alone(settings.out):
         settle(found_records(context, [upstream]), overwrite, stages.say)
         spelt = {"upstream": without_folders(settings.upstream)}
         fixed = {name: getattr(settings, name) for name in ("suite", "protocol", "seed")}

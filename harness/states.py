@@ -71,13 +71,13 @@ class _Hashing:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest = file, hashlib.blake2b(digest_size=CHECKSUM)
-        self.error: OSError | None = None
+        self.error: BaseException | None = None  # a signal may stop a write too
 
     def write(self, content: bytes) -> int:
-        self.digest.update(content)
         try:
+            self.digest.update(content)
             return self.file.write(content)
-        except OSError as error:
+        except BaseException as error:
             self.error = error
             raise
 

@@ -23,11 +23,13 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Meanwhile SIGINT and SIGTERM raise Stopped in the main thread; another thread changes nothing."""
+    """Meanwhile SIGINT and SIGTERM, if they were not ignored, raise Stopped in the main thread; another thread changes
+    nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in heard}
     try:
         yield
     finally:

@@ -169,6 +169,9 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old file or the new one, never a part; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # a device, such as /dev/stdout
+        path.write_bytes(content)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -181,7 +184,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what a killed `write_bytes` has left in a folder in which nobody writes now."""
+    """Remove what a killed `write_bytes`, or another writer of whole files, has left in a folder in which nobody writes
+    now."""
+    for path in folder.glob("*.partial"):
+        path.unlink(missing_ok=True)
     for path in folder.glob(".*.tmp"):
         if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
             path.unlink(missing_ok=True)

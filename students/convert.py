@@ -6,6 +6,7 @@ Classes whose library is not installed are replaced by stand-ins that hold what 
 import enum
 import pickle
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,9 +27,9 @@ def convert(file: Path, out: Path) -> list[str]:
 
     Returns the names of classes of which nothing could be kept. Modules become their state dicts, other objects
     dictionaries of their attributes. Raises UpstreamError if the file cannot be unpickled, holds no mapping, or `out`
-    is that file or a folder.
+    is that file, a folder or a device, or if something is left that could run code.
     """
-    if out.is_dir() or (out.exists() and out.samefile(file)):
+    if out.exists() and (not out.is_file() or out.samefile(file)):
         raise UpstreamError(f"cannot write {out}: expected the name of another file")
     try:
         content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=_LENIENT)
@@ -43,9 +44,16 @@ def convert(file: Path, out: Path) -> list[str]:
         raise UpstreamError(f"{file} holds a {type(content).__name__}: expected a state dict or a checkpoint")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f"{out.name}.partial")
-    torch.save(plain, partial)
-    read_torch_file(partial)
-    partial.replace(out)
+    content = BytesIO()  # PyTorch hides why it could not write to a file
+    torch.save(plain, content)
+    try:
+        partial.write_bytes(content.getvalue())
+        read_torch_file(partial)
+        partial.replace(out)
+    except UpstreamError as error:
+        raise UpstreamError(f"cannot convert {file}: what is left of it could still run code: get it again") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return list(lost)
 
 

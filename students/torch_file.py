@@ -45,9 +45,11 @@ def read_torch_file(file: Path) -> dict[str, Any]:
 
 
 def conversion(file: Path) -> str:
-    """The command that makes a file of tensors and plain values of one that holds more, to be given in its place."""
+    """The command that makes a file of tensors and plain values of one that holds more, to be given in its place; a
+    Hugging Face folder knows it by its name alone."""
     plain = file.with_name(f"{file.stem}-plain{file.suffix}")
-    return shlex.join(["harness", "convert", str(file), "--out", str(plain), "--trust-pickle"])
+    command = shlex.join(["harness", "convert", str(file), "--out", str(plain), "--trust-pickle"])
+    return f"{command} && {shlex.join(['mv', str(plain), str(file)])}" if file.name == "pytorch_model.bin" else command
 
 
 def state_dict(source: str, content: Any) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import soundfile
 
 SAMPLE_RATE = 16_000
 LONGEST = 180  # seconds; a SUPERB corpus has 145 at most (VoxCeleb1), and attention grows with the square
-_UNKNOWN_SIZE = 2**32 - 1
+_UNKNOWN_SIZE = 0x7FFFF000
 _UNKNOWN_FRAMES = 2**62
 _LARGEST_SAMPLE = 2.0**31  # of any integer format, if someone forgot to scale it
 _LARGEST_FILTER = 2**24  # values that resampling holds at once: 64 MiB
@@ -158,8 +158,8 @@ def _missing_bytes(file: Any, order: Literal["little", "big"], audio: bytes) -> 
     while len(header := file.read(8)) == 8:
         size = int.from_bytes(header[4:], order)
         if header[:4] == audio:
-            # A writer to a pipe cannot go back to fill in the size and leaves all ones.
-            return 0 if size == _UNKNOWN_SIZE else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
+            # A writer to a pipe cannot go back to fill in the size: it leaves all ones, or 0x7FFFF000 as sox does.
+            return 0 if size >= _UNKNOWN_SIZE else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
         file.seek(size + size % 2, 1)
     return 0
 

@@ -27,32 +27,33 @@ class WorkerError(RuntimeError):
 
 
 @contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold a lock that the kernel releases however the process ends; while it is held its file tells by whom.
 
-    wait: until another process releases it; else LockedError is raised. On a file system without locks nothing is held.
+    wait: until another process releases it; else LockedError is raised. Yields whether the lock is held: on a file
+    system without locks it is not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _opened_alone(path, wait)
+    file, held = _opened_alone(path, wait)
     try:
         file.truncate(0)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(f"process {os.getpid()} on {socket.gethostname()}, started {now}\n")
         file.flush()
-        yield
+        yield held
     finally:
         with suppress(OSError):
             path.unlink()
         file.close()
 
 
-def _opened_alone(path: Path, wait: bool) -> TextIO:
+def _opened_alone(path: Path, wait: bool) -> tuple[TextIO, bool]:
     while True:
         file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
+                return file, True
             file.close()  # it belonged to a process that has removed it meanwhile
         except BlockingIOError as error:
             file.seek(0)
@@ -63,7 +64,7 @@ def _opened_alone(path: Path, wait: bool) -> TextIO:
             if error.errno not in NO_LOCKS:
                 file.close()
                 raise
-            return file
+            return file, False
 
 
 def in_fresh_processes(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from harness.config import TEACHER_NAMES, UsageError, unknown
-from harness.terminal import print_table
+from harness.terminal import keep_in, print_table
 from students.objective_names import OBJECTIVE_NAMES
 from students.presets import NETWORKS, STUDENTS, Size
 from tasks.registry import TASKS
@@ -98,4 +98,5 @@ def pretrain(out: Path) -> None:
     from harness.pretrain import pretrain_to
     from harness.progress import Stages
 
+    keep_in(out)
     click.echo(f"Checkpoint: {pretrain_to(out, Stages())}")

@@ -55,8 +55,8 @@ def ensure_suite(folder: Path | None = None, done: Progress = lambda count, tota
     folder = folder or mini_folder()
     if not suite_exists(folder):
         # Of two runs one writes it; what one that was killed has left behind is of no use.
-        with locked(folder.parent / f".{folder.name}.lock", wait=True):
-            for left in folder.parent.glob(f"{escape(_draft_prefix(folder))}*"):
+        with locked(folder.parent / f".{folder.name}.lock", wait=True) as held:
+            for left in folder.parent.glob(f"{escape(_draft_prefix(folder))}*") if held else ():
                 shutil.rmtree(left, ignore_errors=True)
             if not suite_exists(folder):
                 write_suite(folder, Sizes(), done=done)

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from reports.records import write_record
 from students.checkpoints import FILE_NAME, _digest, save_checkpoint
+from students.torch_file import conversion
 from students.upstreams import untrained
 from tasks.audio import write_audio
 
@@ -170,7 +171,7 @@ def test_a_hostile_pickle_is_refused_before_it_runs(name, spec, tmp_path, featur
     message = (
         f"Error: {file} holds a {os.mkdir.__module__}.mkdir, which could run code: expected tensors and plain values; "
         f"type the same model as hf:OWNER/NAME or, if you trust the file, harness convert {file} --out {plain} "
-        "--trust-pickle\n"
+        "--trust-pickle" + (f" && mv {plain} {file}\n" if file.name == "pytorch_model.bin" else "\n")
     )
     assert (result.exit_code, result.stderr) == (2, message)
     assert not (tmp_path / "made").exists()
@@ -201,6 +202,13 @@ def test_what_cannot_be_converted_is_one_line(content, tmp_path, harness):
     assert list(tmp_path.iterdir()) == [file]
     result = harness("convert", file, "--out", file, "--trust-pickle")
     assert result.stderr == f"Error: cannot write {file}: expected the name of another file\n"
+    result = harness("convert", file, "--out", os.devnull, "--trust-pickle")
+    assert result.stderr == f"Error: cannot write {os.devnull}: expected the name of another file\n"
+
+
+def test_a_hugging_face_file_keeps_its_name_when_it_is_converted():
+    command = conversion(Path("model/pytorch_model.bin"))
+    assert command.endswith("--trust-pickle && mv model/pytorch_model-plain.bin model/pytorch_model.bin")
 
 
 def test_records_of_an_unknown_version_are_one_line(tmp_path, record, harness):

@@ -24,7 +24,7 @@ from students.checkpoints import load_checkpoint
 from students.criterion import Criterion
 from students.objective_names import parse
 from students.upstreams import Upstream, mini_teacher
-from tasks.audio import write_audio
+from tasks.audio import read_audio, write_audio
 from tasks.base import Item
 
 SETTINGS = DistillSettings("star", steps=6, batch_seconds=1.0, learning_rate=1e-3, buckets=2, validate_every=3)
@@ -250,3 +250,18 @@ def test_the_checkpoint_and_stderr_tell_what_was_set_aside(teacher, items, losse
     assert line == f"set aside: {', '.join(reasons)}: {reasons['5']}"
     rows = [json.loads(line) for line in (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()]
     assert [list(reasons)] == [entry["ids"] for row in rows for entry in row.get("set_aside", ())]
+
+
+def test_an_utterance_that_upsets_the_teacher_is_left_out(teacher, items) -> None:
+    first = read_audio(items[5].path)[0]
+
+    def compute(waves: torch.Tensor, lengths: torch.Tensor) -> Any:
+        states, frames = teacher.compute(waves, lengths)
+        upset = (waves[:, 0] == first)[:, None, None]
+        return [state.masked_fill(upset, math.nan) for state in states], frames
+
+    data = DistillationData(items, Extractor(replace(teacher, compute=compute)), False, lambda count: None)
+    batch = data.batch(["4", "5", "6"])
+    assert batch.ids == ("4", "6") and len(batch.waves) == len(batch.teacher.frames) == 2
+    assert data.batch(["5"]) is None
+    assert data.teacher.skipped == {"5": "mini-hubert gives states that are not finite"}

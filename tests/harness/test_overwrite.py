@@ -17,10 +17,13 @@ import reports.page
 from harness.cells import changes
 from harness.cli import main
 from harness.config import EvaluationSettings, RunSettings, UsageError
+from harness.distilled import new_student
 from harness.evaluate import half_done
 from harness.progress import Stages
 from harness.states import StateFile
 from reports.records import read_records
+from students.checkpoints import save_checkpoint
+from students.upstreams import mini_teacher
 from tasks.optimizer import GridAdamW
 from tasks.processes import in_fresh_processes, locked
 
@@ -348,3 +351,23 @@ def test_a_state_left_by_a_run_killed_after_the_last_record_is_removed(corpora, 
     state.write_bytes(b"x")
     execute(corpora, out)
     assert kept(out) == before
+
+
+def test_other_weights_of_the_same_name_are_named_on_every_task(corpora, tmp_path):
+    folder = tmp_path / "student"
+    for seed, task in ((0, "sid"), (1, "ic")):
+        student = new_student("starhubert", "mini", mini_teacher(), seed)
+        save_checkpoint(folder, student, "starhubert", "layers", {})
+        evaluation = EvaluationSettings(str(folder), tmp_path / "out", (task,), corpora=corpora)
+        if not seed:
+            engine.execute_evaluation(evaluation, Stages())
+    with pytest.raises(UsageError, match=r"starhubert on sid: upstream_fingerprint: \w+\.\.\. -> \w+\.\.\. \(not part"):
+        engine.execute_evaluation(evaluation, Stages())
+
+
+def test_what_a_killed_run_was_writing_is_removed(out):
+    left = [out / "records" / "x.fold0.partial", out / "students" / "starhubert" / "distillation.partial"]
+    for path in left:
+        path.write_bytes(b"half")
+    with engine.alone(out):
+        assert not any(path.exists() for path in left)

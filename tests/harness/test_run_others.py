@@ -13,10 +13,8 @@ TASKS = ("sid", "pr")  # means of states, and frames
 UNLIKE = {"fithubert": 1, "armhubert-s": 6, "maskhubert": 6, "distilhubert": 2}  # number of states at mini size
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("fithubert", "armhubert-s"), pytest.param(("maskhubert", "distilhubert"), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("fithubert", "armhubert-s"), ("maskhubert", "distilhubert")])
 def test_baselines_are_distilled_and_measured_by_the_same_command(names, corpora, short, tmp_path):
     records = engine.execute(RunSettings(names, tmp_path, TASKS, corpora=corpora), Stages())
     rows = ["fbank", "mini-hubert", *(f"random:{name}" for name in names), *names]

@@ -1,11 +1,13 @@
 """State files: whole, damaged, of other settings, hostile, and a disk that fills."""
 
 import errno
+import signal
 
 import pytest
 import torch
 
 from harness.states import StateFile, _Hashing, kept_config
+from harness.stopping import Stopped
 
 
 @pytest.fixture
@@ -82,3 +84,16 @@ def test_a_full_disk_leaves_the_state_before(file, monkeypatch):
         file.write({"step": 2})
     assert file.read() == {"step": 1}
     assert [path.name for path in file.path.parent.iterdir()] == ["state.pt"]
+
+
+def test_a_signal_while_a_state_is_written_comes_through(file, monkeypatch):
+    class Stopping:
+        def update(self, content):
+            raise Stopped(signal.SIGTERM)
+
+    file.write({"step": 1})
+    monkeypatch.setattr("harness.states.hashlib.blake2b", lambda digest_size: Stopping())
+    with pytest.raises(Stopped):
+        file.write({"weights": torch.zeros(1000)})
+    monkeypatch.undo()
+    assert file.read() == {"step": 1} and [path.name for path in file.path.parent.iterdir()] == ["state.pt"]

@@ -141,10 +141,11 @@ def test_wav_cut_after_its_header_is_refused(tmp_path, subtype):
         read_audio(path)
 
 
-def test_wav_written_to_a_pipe_has_no_size_to_keep(tmp_path):
+@pytest.mark.parametrize("size", [b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f"], ids=["all ones", "as sox leaves it"])
+def test_wav_written_to_a_pipe_has_no_size_to_keep(size, tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(16_000), 16_000, subtype="PCM_16")
     content = path.read_bytes()
     at = content.index(b"data") + 4
-    path.write_bytes(content[:at] + b"\xff\xff\xff\xff" + content[at + 4 :])
+    path.write_bytes(content[:at] + size + content[at + 4 :])
     assert len(read_audio(path)) == 8_000
