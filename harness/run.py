@@ -237,8 +237,9 @@ def _counts(run: Run) -> list[dict[str, Any]]:
     missing = [each for each in plan if rows.get(each[:2]) != formula_row(*each)]
     if missing:
         rows |= {(row["name"], row["size"]): row for row in count_rows(missing, run.stages)}
-    write_text(path, json.dumps(list(rows.values()), indent=2) + "\n")
-    return [rows[name, size] for name, size, _ in plan]
+    planned = {(name, size): rows[name, size] for name, size, _ in plan}
+    write_text(path, json.dumps(list((planned | rows).values()), indent=2) + "\n")
+    return list(planned.values())
 
 
 def _evaluate(run: Run, upstreams: list[Upstream], context: Context) -> list[Record]:
